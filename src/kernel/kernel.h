@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernel.h
+ *	  Distances on plain float arrays, one implementation per instruction set.
+ *
+ * Knows nothing of PostgreSQL beyond c.h.  Any alignment, any dim >= 0.
+ *
+ * Every function marked [exact] returns the same bits at every level: the
+ * sum runs over KERNEL_LANES interleaved float accumulators (element i goes
+ * to lane i % KERNEL_LANES), each step one rounded multiplication and one
+ * rounded addition (never fused), and the lanes are added in one fixed tree.
+ * So an answer does not depend on the processor, a standby with another CPU
+ * orders rows as its primary does, and the scalar level is an exact oracle.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDB_KERNEL_H
+#define VECDB_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define KERNEL_LANES 32
+
+typedef enum KernelLevel
+{
+	KERNEL_SCALAR,
+	KERNEL_AVX2,				/* AVX2 + FMA + F16C */
+	KERNEL_AVX512,				/* AVX-512 F, BW, VL, DQ */
+	KERNEL_NEON
+} KernelLevel;
+#define KERNEL_NUM_LEVELS 4
+
+typedef struct KernelTable
+{
+	KernelLevel level;
+	const char *name;			/* "scalar", "avx2", "avx512", "neon" */
+
+	/* [exact] sum (a-b)^2; sum a*b; sum |a-b|; sum a*a (same bits as ip(a,a)) */
+	float		(*l2sq) (const float *a, const float *b, int dim);
+	float		(*ip) (const float *a, const float *b, int dim);
+	float		(*l1) (const float *a, const float *b, int dim);
+	float		(*normsq) (const float *a, int dim);
+
+	/* [exact] ip(a,b), normsq(a), normsq(b) in one pass, the same bits */
+	void		(*cosine) (const float *a, const float *b, int dim,
+						   float *ab, float *aa, float *bb);
+
+	/* [exact] sum a*a in double accumulators (KERNEL_LANES of them) */
+	double		(*normsq_double) (const float *a, int dim);
+
+	/*
+	 * [exact] One query against n rows; row i starts at (char *) rows + i *
+	 * stride (stride in bytes, any alignment of 4).  out[i] has the bits of
+	 * l2sq(q, row i) or ip(q, row i).
+	 */
+	void		(*l2sq_rows) (const float *q, const void *rows, size_t stride,
+							  int n, int dim, float *out);
+	void		(*ip_rows) (const float *q, const void *rows, size_t stride,
+							int n, int dim, float *out);
+
+	/*
+	 * Inner products of nx rows with ny packed rows, for k-means and
+	 * assignment: out[i * ldo + j] = <x_i, y_j>.  Blocked for the caches,
+	 * fused multiply-add: NOT bit-stable over levels.  x_i = x + i * ldx.
+	 * panels comes from kernel_pack_panels().
+	 */
+	void		(*ip_panels) (const float *x, size_t ldx, int nx,
+							  const float *panels, int ny, int dim,
+							  float *out, size_t ldo);
+} KernelTable;
+
+/* The level in use; never NULL after kernel_init(). */
+extern const KernelTable *kernel;
+
+/* Choose the best level this processor has.  Called once, at load. */
+extern void kernel_init(void);
+
+/* The table of a level, or NULL when this build or processor lacks it. */
+extern const KernelTable *kernel_table(KernelLevel level);
+
+/* Use this level from now on; false (and no change) when it is not there. */
+extern bool kernel_force(KernelLevel level);
+
+/* Floats needed for ny packed rows of dim, and the packing itself. */
+extern size_t kernel_panels_size(int ny, int dim);
+extern void kernel_pack_panels(const float *y, size_t ldy, int ny, int dim,
+							   float *panels);
+
+#endif							/* VECDB_KERNEL_H */

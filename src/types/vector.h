@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * vector.h
+ *	  The type vector: its bytes and what other rooms may do with them.
+ *
+ * In memory and on disk (native byte order, pgvector's layout):
+ *
+ *	OFFSET	SIZE	DESCRIPTION
+ *	0		4		varlena header
+ *	4		2		dim, 1 .. VECTOR_MAX_DIM
+ *	6		2		unused, 0
+ *	8		4*dim	elements, float4, never NaN or infinite
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDB_VECTOR_H
+#define VECDB_VECTOR_H
+
+#include "fmgr.h"
+
+#define VECTOR_MAX_DIM 16000
+
+typedef struct Vector
+{
+	int32		vl_len_;		/* varlena header (do not touch directly!) */
+	int16		dim;			/* number of elements */
+	int16		unused;			/* reserved, always 0 */
+	float		x[FLEXIBLE_ARRAY_MEMBER];
+} Vector;
+
+StaticAssertDecl(offsetof(Vector, x) == 8, "vector elements start at byte 8");
+
+#define VECTOR_SIZE(dim)		(offsetof(Vector, x) + sizeof(float) * (dim))
+/* Detoasts; may return the datum itself, so free only what differs from it. */
+#define DatumGetVector(d)		((Vector *) PG_DETOAST_DATUM(d))
+#define PG_GETARG_VECTOR_P(n)	DatumGetVector(PG_GETARG_DATUM(n))
+#define PG_RETURN_VECTOR_P(v)	PG_RETURN_POINTER(v)
+
+/* vector.c: a new vector of dim zeros in the current memory context */
+extern Vector *vector_new(int dim);
+
+#endif							/* VECDB_VECTOR_H */

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * vecdb.c
+ *	  Module magic and initialisation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "compat.h"
+#include "kernel/kernel.h"
+#include "vecdb.h"
+
+#ifdef PG_MODULE_MAGIC_EXT
+PG_MODULE_MAGIC_EXT(.name = "vecdb",.version = VECDB_VERSION);
+#else
+PG_MODULE_MAGIC;
+#endif
+
+void
+_PG_init(void)
+{
+	kernel_init();
+}

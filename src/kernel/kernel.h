@@ -3,7 +3,8 @@
  * kernel.h
  *	  Distances on plain float arrays, one implementation per instruction set.
  *
- * Knows nothing of PostgreSQL beyond c.h.  Any alignment, any dim >= 0.
+ * Knows nothing of PostgreSQL.  Any dim >= 0, floats at any multiple of 4
+ * bytes; no byte behind the last element is read.
  *
  * Every function marked [exact] returns the same bits at every level: the
  * sum runs over KERNEL_LANES interleaved float accumulators (element i goes
@@ -11,6 +12,7 @@
  * rounded addition (never fused), and the lanes are added in one fixed tree.
  * So an answer does not depend on the processor, a standby with another CPU
  * orders rows as its primary does, and the scalar level is an exact oracle.
+ * (A NaN is a NaN at every level; its sign and payload are not promised.)
  *
  *-------------------------------------------------------------------------
  */
@@ -62,15 +64,17 @@ typedef struct KernelTable
 	/*
 	 * Inner products of nx rows with ny packed rows, for k-means and
 	 * assignment: out[i * ldo + j] = <x_i, y_j>.  Blocked for the caches,
-	 * fused multiply-add: NOT bit-stable over levels.  x_i = x + i * ldx.
-	 * panels comes from kernel_pack_panels().
+	 * fused multiply-add: NOT bit-stable over levels.  x_i = x + i * ldx; ldx
+	 * and ldo count floats.  panels comes from kernel_pack_panels(), with the
+	 * same ny and dim, and is the same for every level.  Runs to its end, about
+	 * nx * ny * dim / 30 ns: callers who must stay interruptible pass few rows.
 	 */
 	void		(*ip_panels) (const float *x, size_t ldx, int nx,
 							  const float *panels, int ny, int dim,
 							  float *out, size_t ldo);
 } KernelTable;
 
-/* The level in use; never NULL after kernel_init(). */
+/* The level in use: scalar until kernel_init(), never NULL. */
 extern const KernelTable *kernel;
 
 /* Choose the best level this processor has.  Called once, at load. */
@@ -82,7 +86,11 @@ extern const KernelTable *kernel_table(KernelLevel level);
 /* Use this level from now on; false (and no change) when it is not there. */
 extern bool kernel_force(KernelLevel level);
 
-/* Floats needed for ny packed rows of dim, and the packing itself. */
+/*
+ * Floats needed for ny packed rows of dim (ny rounded up to 32), and the
+ * packing itself: y_j = y + j * ldy.  The panels may be copied and moved;
+ * products are fastest where they start at a multiple of 64 bytes.
+ */
 extern size_t kernel_panels_size(int ny, int dim);
 extern void kernel_pack_panels(const float *y, size_t ldy, int ny, int dim,
 							   float *panels);

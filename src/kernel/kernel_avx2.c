@@ -1,0 +1,416 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernel_avx2.c
+ *	  AVX2 + FMA + F16C: the 32 lanes are four registers.
+ *
+ * The [exact] functions are compiled without FMA, so no compiler can fuse
+ * what must be rounded twice; only the tiles have it.  Four chains hide the
+ * latency of an addition, so *_rows interleaves two rows only (16 registers),
+ * which halves the loads of the query.
+ *
+ * Why elements read as +0.0 behind the end change no bit: kernel_avx512.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kernel/kernel_private.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#define TARGET		__attribute__((target("avx2")))
+#define TARGET_FMA	__attribute__((target("avx2,fma")))
+#define STEP		static inline __attribute__((always_inline)) TARGET
+
+typedef enum SumKind
+{
+	SUM_L2SQ,
+	SUM_IP,
+	SUM_L1
+} SumKind;
+
+STEP __m256
+add_term(__m256 sum, __m256 a, __m256 b, SumKind kind)
+{
+	__m256		d;
+
+	switch (kind)
+	{
+		case SUM_L2SQ:
+			d = _mm256_sub_ps(a, b);
+			return _mm256_add_ps(sum, _mm256_mul_ps(d, d));
+		case SUM_IP:
+			return _mm256_add_ps(sum, _mm256_mul_ps(a, b));
+		case SUM_L1:
+		default:
+			d = _mm256_sub_ps(a, b);
+			return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), d));
+	}
+}
+
+/* The first step of the tree joins 0 with 2 and 1 with 3, the second both. */
+STEP __m128
+fold_to_four(__m256 s0, __m256 s1, __m256 s2, __m256 s3)
+{
+	__m256		eight = _mm256_add_ps(_mm256_add_ps(s0, s2),
+									  _mm256_add_ps(s1, s3));
+
+	return _mm_add_ps(_mm256_castps256_ps128(eight),
+					  _mm256_extractf128_ps(eight, 1));
+}
+
+STEP float
+fold_four(__m128 four)
+{
+	__m128		two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+
+	return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* Eight ints, of which the first `rest` (1 .. 8) are set. */
+STEP __m256i
+rest_mask(int rest)
+{
+	static const int table[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+
+	rest = rest < 8 ? rest : 8;
+	return _mm256_loadu_si256((const __m256i *) (table + 8 - rest));
+}
+
+STEP __m128
+sum_to_four(const float *a, const float *b, int dim, SumKind kind)
+{
+	__m256		s0 = _mm256_setzero_ps();
+	__m256		s1 = _mm256_setzero_ps();
+	__m256		s2 = _mm256_setzero_ps();
+	__m256		s3 = _mm256_setzero_ps();
+	int			i = 0;
+
+	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	{
+		s0 = add_term(s0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), kind);
+		s1 = add_term(s1, _mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), kind);
+		s2 = add_term(s2, _mm256_loadu_ps(a + i + 16), _mm256_loadu_ps(b + i + 16), kind);
+		s3 = add_term(s3, _mm256_loadu_ps(a + i + 24), _mm256_loadu_ps(b + i + 24), kind);
+	}
+
+#define REST(g) \
+	if (dim - i > 8 * g) \
+	{ \
+		__m256i		mask = rest_mask(dim - i - 8 * g); \
+\
+		s##g = add_term(s##g, _mm256_maskload_ps(a + i + 8 * g, mask), \
+						_mm256_maskload_ps(b + i + 8 * g, mask), kind); \
+	}
+	REST(0)
+	REST(1)
+	REST(2)
+	REST(3)
+#undef REST
+
+	return fold_to_four(s0, s1, s2, s3);
+}
+
+static TARGET float
+avx2_l2sq(const float *a, const float *b, int dim)
+{
+	return fold_four(sum_to_four(a, b, dim, SUM_L2SQ));
+}
+
+static TARGET float
+avx2_ip(const float *a, const float *b, int dim)
+{
+	return fold_four(sum_to_four(a, b, dim, SUM_IP));
+}
+
+static TARGET float
+avx2_l1(const float *a, const float *b, int dim)
+{
+	return fold_four(sum_to_four(a, b, dim, SUM_L1));
+}
+
+static TARGET float
+avx2_normsq(const float *a, int dim)
+{
+	return fold_four(sum_to_four(a, a, dim, SUM_IP));
+}
+
+static TARGET void
+avx2_cosine(const float *a, const float *b, int dim,
+			float *ab, float *aa, float *bb)
+{
+	__m256		x,
+				y;
+	__m256i		mask;
+	int			i = 0;
+
+#define DECLARE(g) \
+	__m256		ab##g = _mm256_setzero_ps(); \
+	__m256		aa##g = _mm256_setzero_ps(); \
+	__m256		bb##g = _mm256_setzero_ps();
+#define ADD(g) \
+	ab##g = add_term(ab##g, x, y, SUM_IP); \
+	aa##g = add_term(aa##g, x, x, SUM_IP); \
+	bb##g = add_term(bb##g, y, y, SUM_IP);
+#define WHOLE(g) \
+	x = _mm256_loadu_ps(a + i + 8 * g); \
+	y = _mm256_loadu_ps(b + i + 8 * g); \
+	ADD(g)
+#define REST(g) \
+	if (dim - i > 8 * g) \
+	{ \
+		mask = rest_mask(dim - i - 8 * g); \
+		x = _mm256_maskload_ps(a + i + 8 * g, mask); \
+		y = _mm256_maskload_ps(b + i + 8 * g, mask); \
+		ADD(g) \
+	}
+
+	DECLARE(0)
+	DECLARE(1)
+	DECLARE(2)
+	DECLARE(3)
+
+	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	{
+		WHOLE(0)
+		WHOLE(1)
+		WHOLE(2)
+		WHOLE(3)
+	}
+	REST(0)
+	REST(1)
+	REST(2)
+	REST(3)
+#undef DECLARE
+#undef ADD
+#undef WHOLE
+#undef REST
+
+	*ab = fold_four(fold_to_four(ab0, ab1, ab2, ab3));
+	*aa = fold_four(fold_to_four(aa0, aa1, aa2, aa3));
+	*bb = fold_four(fold_to_four(bb0, bb1, bb2, bb3));
+}
+
+STEP __m256d
+add_square_double(__m256d sum, __m128 a)
+{
+	__m256d		wide = _mm256_cvtps_pd(a);
+
+	return _mm256_add_pd(sum, _mm256_mul_pd(wide, wide));
+}
+
+static TARGET double
+avx2_normsq_double(const float *a, int dim)
+{
+	__m256d		s[8];
+	__m128d		two;
+	int			i = 0;
+
+	for (int g = 0; g < 8; g++)
+		s[g] = _mm256_setzero_pd();
+	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	{
+		s[0] = add_square_double(s[0], _mm_loadu_ps(a + i));
+		s[1] = add_square_double(s[1], _mm_loadu_ps(a + i + 4));
+		s[2] = add_square_double(s[2], _mm_loadu_ps(a + i + 8));
+		s[3] = add_square_double(s[3], _mm_loadu_ps(a + i + 12));
+		s[4] = add_square_double(s[4], _mm_loadu_ps(a + i + 16));
+		s[5] = add_square_double(s[5], _mm_loadu_ps(a + i + 20));
+		s[6] = add_square_double(s[6], _mm_loadu_ps(a + i + 24));
+		s[7] = add_square_double(s[7], _mm_loadu_ps(a + i + 28));
+	}
+
+#define REST(g) \
+	if (dim - i > 4 * g) \
+		s[g] = add_square_double(s[g], \
+								 _mm_maskload_ps(a + i + 4 * g, \
+												 _mm256_castsi256_si128(rest_mask(dim - i - 4 * g))));
+	REST(0)
+	REST(1)
+	REST(2)
+	REST(3)
+	REST(4)
+	REST(5)
+	REST(6)
+	REST(7)
+#undef REST
+
+	s[0] = _mm256_add_pd(_mm256_add_pd(_mm256_add_pd(s[0], s[4]),
+									   _mm256_add_pd(s[2], s[6])),
+						 _mm256_add_pd(_mm256_add_pd(s[1], s[5]),
+									   _mm256_add_pd(s[3], s[7])));
+	two = _mm_add_pd(_mm256_castpd256_pd128(s[0]), _mm256_extractf128_pd(s[0], 1));
+	return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+/* Two rows, their lanes folded to four each. */
+STEP void
+sum_rows(const float *q, const float *r0, const float *r1, int dim,
+		 SumKind kind, __m128 *four0, __m128 *four1)
+{
+	__m256		x;
+	__m256i		mask;
+	int			i = 0;
+
+#define DECLARE(g) \
+	__m256		s0##g = _mm256_setzero_ps(); \
+	__m256		s1##g = _mm256_setzero_ps();
+#define WHOLE(g) \
+	x = _mm256_loadu_ps(q + i + 8 * g); \
+	s0##g = add_term(s0##g, x, _mm256_loadu_ps(r0 + i + 8 * g), kind); \
+	s1##g = add_term(s1##g, x, _mm256_loadu_ps(r1 + i + 8 * g), kind);
+#define REST(g) \
+	if (dim - i > 8 * g) \
+	{ \
+		mask = rest_mask(dim - i - 8 * g); \
+		x = _mm256_maskload_ps(q + i + 8 * g, mask); \
+		s0##g = add_term(s0##g, x, _mm256_maskload_ps(r0 + i + 8 * g, mask), kind); \
+		s1##g = add_term(s1##g, x, _mm256_maskload_ps(r1 + i + 8 * g, mask), kind); \
+	}
+
+	DECLARE(0)
+	DECLARE(1)
+	DECLARE(2)
+	DECLARE(3)
+
+	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	{
+		WHOLE(0)
+		WHOLE(1)
+		WHOLE(2)
+		WHOLE(3)
+	}
+	REST(0)
+	REST(1)
+	REST(2)
+	REST(3)
+#undef DECLARE
+#undef WHOLE
+#undef REST
+
+	*four0 = fold_to_four(s00, s01, s02, s03);
+	*four1 = fold_to_four(s10, s11, s12, s13);
+}
+
+STEP void
+run_rows(const float *q, const void *rows, size_t stride, int n, int dim,
+		 float *out, SumKind kind)
+{
+	const char *row = rows;
+	int			i = 0;
+
+	for (; i + 4 <= n; i += 4, row += 4 * stride)
+	{
+		__m128		r0,
+					r1,
+					r2,
+					r3;
+
+		sum_rows(q, (const float *) row, (const float *) (row + stride),
+				 dim, kind, &r0, &r1);
+		sum_rows(q, (const float *) (row + 2 * stride),
+				 (const float *) (row + 3 * stride), dim, kind, &r2, &r3);
+		/* the last two steps of four trees side by side */
+		_MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+		_mm_storeu_ps(out + i, _mm_add_ps(_mm_add_ps(r0, r2), _mm_add_ps(r1, r3)));
+	}
+	for (; i < n; i++, row += stride)
+		out[i] = fold_four(sum_to_four(q, (const float *) row, dim, kind));
+}
+
+static TARGET void
+avx2_l2sq_rows(const float *q, const void *rows, size_t stride, int n,
+			   int dim, float *out)
+{
+	run_rows(q, rows, stride, n, dim, out, SUM_L2SQ);
+}
+
+static TARGET void
+avx2_ip_rows(const float *q, const void *rows, size_t stride, int n,
+			 int dim, float *out)
+{
+	run_rows(q, rows, stride, n, dim, out, SUM_IP);
+}
+
+/*
+ * The tile: 6 rows by two registers of columns is 12 sums, which with the two
+ * of the panel and one of x fill the 16 registers.  So a panel is two halves.
+ */
+#define TILE_ROWS		6
+#define SMALL_ROWS		2
+
+#define EACH_OF_2(DO)	DO(0) DO(1)
+#define EACH_OF_6(DO)	EACH_OF_2(DO) DO(2) DO(3) DO(4) DO(5)
+
+#define TILE_DECLARE(r) \
+	__m256		low##r = _mm256_setzero_ps(); \
+	__m256		high##r = _mm256_setzero_ps();
+#define TILE_STEP(r) \
+	one = _mm256_broadcast_ss(x + r * KERNEL_TILE_STRIDE); \
+	low##r = _mm256_fmadd_ps(one, y_low, low##r); \
+	high##r = _mm256_fmadd_ps(one, y_high, high##r);
+#define TILE_ADD(r) \
+	low##r = _mm256_add_ps(low##r, _mm256_loadu_ps(out + r * ldo)); \
+	high##r = _mm256_add_ps(high##r, _mm256_loadu_ps(out + r * ldo + 8));
+#define TILE_STORE(r) \
+	_mm256_storeu_ps(out + r * ldo, low##r); \
+	_mm256_storeu_ps(out + r * ldo + 8, high##r);
+
+#define DEFINE_TILE(name, EACH) \
+static TARGET_FMA void \
+name##_half(const float *x, const float *panel, int depth, float *out, \
+			size_t ldo, bool add) \
+{ \
+	__m256		one, \
+				y_low, \
+				y_high; \
+	EACH(TILE_DECLARE) \
+\
+	for (int k = 0; k < depth; k++, x++, panel += KERNEL_PANEL) \
+	{ \
+		y_low = _mm256_loadu_ps(panel); \
+		y_high = _mm256_loadu_ps(panel + 8); \
+		EACH(TILE_STEP) \
+	} \
+	if (add) \
+	{ \
+		EACH(TILE_ADD) \
+	} \
+	EACH(TILE_STORE) \
+} \
+\
+static void \
+name(const float *x, const float *panel, int depth, float *out, size_t ldo, \
+	 bool add) \
+{ \
+	name##_half(x, panel, depth, out, ldo, add); \
+	name##_half(x, panel + 16, depth, out + 16, ldo, add); \
+}
+
+DEFINE_TILE(tile, EACH_OF_6)
+DEFINE_TILE(small_tile, EACH_OF_2)
+
+static void
+avx2_ip_panels(const float *x, size_t ldx, int nx, const float *panels,
+			   int ny, int dim, float *out, size_t ldo)
+{
+	static const KernelTiles tiles = {TILE_ROWS, SMALL_ROWS, tile, small_tile};
+
+	kernel_run_panels(&tiles, x, ldx, nx, panels, ny, dim, out, ldo);
+}
+
+const KernelTable kernel_avx2_table = {
+	.level = KERNEL_AVX2,
+	.name = "avx2",
+	.l2sq = avx2_l2sq,
+	.ip = avx2_ip,
+	.l1 = avx2_l1,
+	.normsq = avx2_normsq,
+	.cosine = avx2_cosine,
+	.normsq_double = avx2_normsq_double,
+	.l2sq_rows = avx2_l2sq_rows,
+	.ip_rows = avx2_ip_rows,
+	.ip_panels = avx2_ip_panels,
+};
+
+#endif							/* __x86_64__ */

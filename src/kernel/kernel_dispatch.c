@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernel_dispatch.c
+ *	  Which level this processor can run, and which one is in use.
+ *
+ * The processor is asked with CPUID, not with __builtin_cpu_supports, whose
+ * list of names depends on the compiler's age (f16c: gcc 11).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kernel/kernel_private.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+/* Usable before kernel_init(), too: a constant initialiser, no constructor. */
+const KernelTable *kernel = &kernel_scalar_table;
+
+#if defined(__x86_64__)
+
+/* Register state the operating system saves: XCR0. */
+#define XCR0_AVX		0x06	/* XMM and YMM */
+#define XCR0_AVX512		0xe6	/* and opmask, both halves of ZMM */
+
+#define LEAF1_ECX_AVX2	((1u << 12) | (1u << 27) | (1u << 28) | (1u << 29))
+						/* FMA, OSXSAVE, AVX, F16C */
+#define LEAF7_EBX_AVX2	(1u << 5)
+#define LEAF7_EBX_AVX512 \
+	((1u << 16) | (1u << 17) | (1u << 30) | (1u << 31)) /* F, DQ, BW, VL */
+
+static KernelLevel
+detect_level(void)
+{
+	unsigned	eax,
+				ebx,
+				ecx,
+				edx,
+				xcr0,
+				xcr0_high;
+
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) ||
+		(ecx & LEAF1_ECX_AVX2) != LEAF1_ECX_AVX2)
+		return KERNEL_SCALAR;
+	__asm__ volatile("xgetbv":"=a"(xcr0), "=d"(xcr0_high):"c"(0));
+	if ((xcr0 & XCR0_AVX) != XCR0_AVX ||
+		!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ||
+		(ebx & LEAF7_EBX_AVX2) == 0)
+		return KERNEL_SCALAR;
+	if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 ||
+		(ebx & LEAF7_EBX_AVX512) != LEAF7_EBX_AVX512)
+		return KERNEL_AVX2;
+	return KERNEL_AVX512;
+}
+
+/* CPUID is dear on a virtual machine (it leaves the guest): ask once. */
+static KernelLevel
+best_level(void)
+{
+	static int	known = -1;
+
+	if (known < 0)
+		known = (int) detect_level();
+	return (KernelLevel) known;
+}
+
+#elif defined(__aarch64__)
+
+static KernelLevel
+best_level(void)
+{
+	return KERNEL_NEON;			/* part of the architecture */
+}
+
+#else
+
+static KernelLevel
+best_level(void)
+{
+	return KERNEL_SCALAR;
+}
+
+#endif
+
+void
+kernel_init(void)
+{
+	kernel = kernel_table(best_level());
+}
+
+const KernelTable *
+kernel_table(KernelLevel level)
+{
+	switch (level)
+	{
+		case KERNEL_SCALAR:
+			return &kernel_scalar_table;
+#if defined(__x86_64__)
+		case KERNEL_AVX2:
+			return best_level() >= KERNEL_AVX2 ? &kernel_avx2_table : NULL;
+		case KERNEL_AVX512:
+			return best_level() >= KERNEL_AVX512 ? &kernel_avx512_table : NULL;
+#elif defined(__aarch64__)
+		case KERNEL_NEON:
+			return &kernel_neon_table;
+#endif
+		default:
+			return NULL;
+	}
+}
+
+bool
+kernel_force(KernelLevel level)
+{
+	const KernelTable *table = kernel_table(level);
+
+	if (table == NULL)
+		return false;
+	kernel = table;
+	return true;
+}

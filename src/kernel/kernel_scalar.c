@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * kernel_scalar.c
+ *	  The level every machine has, and the oracle of all others.
+ *
+ * Plain C that says what the sums are; the compiler makes of the lanes what
+ * the baseline of the architecture offers (SSE2, NEON).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kernel/kernel_private.h"
+
+#include <math.h>
+
+/* The fixed tree: lane j with lane j + 16, then j + 8, 4, 2, 1. */
+#define ADD_LANES(lane) \
+	do { \
+		for (int width = KERNEL_LANES / 2; width > 0; width /= 2) \
+			for (int j = 0; j < width; j++) \
+				(lane)[j] += (lane)[j + width]; \
+	} while (0)
+
+/* Sums TERM(i) over i in 0 .. dim - 1 into lane[KERNEL_LANES]. */
+#define SUM_LANES(lane, dim, TERM) \
+	do { \
+		int			i = 0; \
+\
+		for (; i + KERNEL_LANES <= (dim); i += KERNEL_LANES) \
+			for (int j = 0; j < KERNEL_LANES; j++) \
+				(lane)[j] += TERM(i + j); \
+		for (int j = 0; i + j < (dim); j++) \
+			(lane)[j] += TERM(i + j); \
+	} while (0)
+
+static inline float
+square(float x)
+{
+	return x * x;
+}
+
+#define L2SQ_TERM(i)		square(a[i] - b[i])
+#define IP_TERM(i)			(a[i] * b[i])
+#define L1_TERM(i)			fabsf(a[i] - b[i])
+#define AA_TERM(i)			(a[i] * a[i])
+#define AA_DOUBLE_TERM(i)	((double) a[i] * (double) a[i])
+
+static float
+scalar_l2sq(const float *a, const float *b, int dim)
+{
+	float		lane[KERNEL_LANES] = {0};
+
+	SUM_LANES(lane, dim, L2SQ_TERM);
+	ADD_LANES(lane);
+	return lane[0];
+}
+
+static float
+scalar_ip(const float *a, const float *b, int dim)
+{
+	float		lane[KERNEL_LANES] = {0};
+
+	SUM_LANES(lane, dim, IP_TERM);
+	ADD_LANES(lane);
+	return lane[0];
+}
+
+static float
+scalar_l1(const float *a, const float *b, int dim)
+{
+	float		lane[KERNEL_LANES] = {0};
+
+	SUM_LANES(lane, dim, L1_TERM);
+	ADD_LANES(lane);
+	return lane[0];
+}
+
+static float
+scalar_normsq(const float *a, int dim)
+{
+	float		lane[KERNEL_LANES] = {0};
+
+	SUM_LANES(lane, dim, AA_TERM);
+	ADD_LANES(lane);
+	return lane[0];
+}
+
+static void
+scalar_cosine(const float *a, const float *b, int dim,
+			  float *ab, float *aa, float *bb)
+{
+	*ab = scalar_ip(a, b, dim);
+	*aa = scalar_normsq(a, dim);
+	*bb = scalar_normsq(b, dim);
+}
+
+static double
+scalar_normsq_double(const float *a, int dim)
+{
+	double		lane[KERNEL_LANES] = {0};
+
+	SUM_LANES(lane, dim, AA_DOUBLE_TERM);
+	ADD_LANES(lane);
+	return lane[0];
+}
+
+static void
+scalar_l2sq_rows(const float *q, const void *rows, size_t stride, int n,
+				 int dim, float *out)
+{
+	const char *row = rows;
+
+	for (int i = 0; i < n; i++, row += stride)
+		out[i] = scalar_l2sq(q, (const float *) row, dim);
+}
+
+static void
+scalar_ip_rows(const float *q, const void *rows, size_t stride, int n,
+			   int dim, float *out)
+{
+	const char *row = rows;
+
+	for (int i = 0; i < n; i++, row += stride)
+		out[i] = scalar_ip(q, (const float *) row, dim);
+}
+
+static void
+scalar_tile(const float *x, const float *panel, int depth, float *out,
+			size_t ldo, bool add)
+{
+	float		sum[KERNEL_PANEL] = {0};
+
+	for (int k = 0; k < depth; k++, panel += KERNEL_PANEL)
+		for (int j = 0; j < KERNEL_PANEL; j++)
+			sum[j] += x[k] * panel[j];
+	for (int j = 0; j < KERNEL_PANEL; j++)
+		out[j] = add ? out[j] + sum[j] : sum[j];
+}
+
+static void
+scalar_ip_panels(const float *x, size_t ldx, int nx, const float *panels,
+				 int ny, int dim, float *out, size_t ldo)
+{
+	static const KernelTiles tiles = {1, 1, scalar_tile, scalar_tile};
+
+	kernel_run_panels(&tiles, x, ldx, nx, panels, ny, dim, out, ldo);
+}
+
+const KernelTable kernel_scalar_table = {
+	.level = KERNEL_SCALAR,
+	.name = "scalar",
+	.l2sq = scalar_l2sq,
+	.ip = scalar_ip,
+	.l1 = scalar_l1,
+	.normsq = scalar_normsq,
+	.cosine = scalar_cosine,
+	.normsq_double = scalar_normsq_double,
+	.l2sq_rows = scalar_l2sq_rows,
+	.ip_rows = scalar_ip_rows,
+	.ip_panels = scalar_ip_panels,
+};

@@ -1,0 +1,539 @@
+/*-------------------------------------------------------------------------
+ *
+ * test_kernel.c
+ *	  Every SIMD level this machine has, against the scalar one and the truth.
+ *
+ * The functions marked [exact] in kernel.h must agree in all bits (any NaN
+ * equals any NaN); the scalar level and ip_panels must agree with sums in
+ * double within the bounds stated below.  Inputs end where an unreadable page
+ * begins, so that a read behind the last element ends the program; outputs
+ * lie between guards.
+ *
+ * Bounds.  A sum of n products in float, by whatever tree, is off by at most
+ * about (n + 2) * 2^-24 times the sum of the absolute terms; the 32 lanes make
+ * n / 32 + 6 of that n.  Denormal products add up to 2^-149 each.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernel/kernel.h"
+
+#define MAX_DIM		16000
+#define MAX_ROWS	9
+#define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
+
+static const int dims[] = {
+	0, 1, 2, 3, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 100,
+	127, 128, 129, 384, 768, 1000, 1536, MAX_DIM
+};
+
+static int	tests = 0;
+static int	failures = 0;
+static int	complaints = 0;		/* of the test at hand */
+
+static void
+report(const char *what, const char *level)
+{
+	bool		good = complaints == 0;
+
+	tests++;
+	failures += !good;
+	printf("%sok %d - %s: %s\n", good ? "" : "not ", tests, level, what);
+	complaints = 0;
+}
+
+#define COMPLAIN(...) \
+	do { \
+		if (complaints++ < 5) \
+		{ \
+			printf("# " __VA_ARGS__); \
+			printf("\n"); \
+		} \
+	} while (0)
+
+/* xorshift64*: the same inputs on every machine */
+static uint64_t state = 20240607;
+
+static uint32_t
+random_bits(void)
+{
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return (uint32_t) ((state * UINT64_C(2685821657736338717)) >> 32);
+}
+
+static float
+from_bits(uint32_t bits)
+{
+	float		value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+/* in [-1, 1), 24 bits */
+static float
+random_unit(void)
+{
+	return (float) (int32_t) (random_bits() & 0xffffff) / 8388608.0f - 1.0f;
+}
+
+typedef enum Flavour
+{
+	UNIT,						/* [-1, 1) */
+	WIDE,						/* any sign, exponents -60 .. 60 */
+	TINY,						/* denormals, and products that are */
+	OFFSET,						/* near 1000 */
+	MINUS_ZERO,					/* -0.0 and 0.0 only */
+	HUGE_SUM,					/* sums that overflow */
+	SPECIAL,					/* a few infinities and NaN among UNIT */
+	INFINITE_ONLY,				/* a few infinities among UNIT */
+	ANY_BITS					/* every float there is */
+} Flavour;
+static const char *const flavour_names[] = {
+	"unit", "wide", "tiny", "offset", "minus zero", "huge", "special",
+	"infinite", "any bits"
+};
+#define NUM_FLAVOURS LENGTH(flavour_names)
+
+static float
+random_float(Flavour flavour)
+{
+	uint32_t	bits = random_bits();
+
+	switch (flavour)
+	{
+		case UNIT:
+			return random_unit();
+		case WIDE:
+			return ldexpf(random_unit(), (int) (bits % 121) - 60);
+		case TINY:
+			return bits & 1 ? from_bits(bits & 0x807fffff) :
+				ldexpf(random_unit(), -70 - (int) (bits >> 1) % 8);
+		case OFFSET:
+			return 1000.0f + random_unit();
+		case MINUS_ZERO:
+			return bits & 1 ? -0.0f : 0.0f;
+		case HUGE_SUM:
+			return random_unit() * 3e38f;
+		case SPECIAL:
+			if (bits % 50 == 0)
+				return NAN;
+			/* fall through */
+		case INFINITE_ONLY:
+			if (bits % 50 == 1)
+				return bits & 0x10000 ? INFINITY : -INFINITY;
+			return random_unit();
+		case ANY_BITS:
+			return from_bits(bits);
+	}
+	abort();
+}
+
+static bool
+same_bits(float a, float b)
+{
+	return memcmp(&a, &b, sizeof(a)) == 0 || (isnan(a) && isnan(b));
+}
+
+static bool
+same_bits_double(double a, double b)
+{
+	return memcmp(&a, &b, sizeof(a)) == 0 || (isnan(a) && isnan(b));
+}
+
+/*
+ * Memory of `size` bytes whose end an unreadable page follows, and which an
+ * unreadable page precedes (not closely).  With `slack` bytes kept free at
+ * the end, to move the start off alignment.
+ */
+static char *
+guarded(size_t size, size_t slack)
+{
+	size_t		page = (size_t) sysconf(_SC_PAGESIZE);
+	size_t		room = (size + slack + page - 1) / page * page;
+	char	   *memory = mmap(NULL, room + 2 * page, PROT_READ | PROT_WRITE,
+							  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED ||
+		mprotect(memory, page, PROT_NONE) != 0 ||
+		mprotect(memory + page + room, page, PROT_NONE) != 0)
+	{
+		printf("Bail out! no guarded memory\n");
+		exit(2);
+	}
+	return memory + page + room - slack - size;
+}
+
+static void
+release(char *memory, size_t size, size_t slack)
+{
+	size_t		page = (size_t) sysconf(_SC_PAGESIZE);
+	size_t		room = (size + slack + page - 1) / page * page;
+
+	munmap(memory + slack + size - room - page, room + 2 * page);
+}
+
+/* All one-row functions on one pair of inputs. */
+static void
+compare_pair(const KernelTable *level, const KernelTable *scalar,
+			 const float *a, const float *b, int dim, const char *flavour)
+{
+	float		ab,
+				aa,
+				bb;
+
+#define SAME(call) \
+	do { \
+		float		got = level->call; \
+		float		want = scalar->call; \
+\
+		if (!same_bits(got, want)) \
+			COMPLAIN("%s %s dim %d: %a, scalar %a", flavour, #call, dim, got, want); \
+	} while (0)
+
+	SAME(l2sq(a, b, dim));
+	SAME(ip(a, b, dim));
+	SAME(l1(a, b, dim));
+	SAME(normsq(a, dim));
+#undef SAME
+
+	if (!same_bits_double(level->normsq_double(a, dim), scalar->normsq_double(a, dim)))
+		COMPLAIN("%s normsq_double dim %d: %a, scalar %a", flavour, dim,
+				 level->normsq_double(a, dim), scalar->normsq_double(a, dim));
+	if (!same_bits(level->normsq(a, dim), level->ip(a, a, dim)))
+		COMPLAIN("%s normsq(a) is not ip(a, a), dim %d", flavour, dim);
+	level->cosine(a, b, dim, &ab, &aa, &bb);
+	if (!same_bits(ab, level->ip(a, b, dim)) ||
+		!same_bits(aa, level->normsq(a, dim)) ||
+		!same_bits(bb, level->normsq(b, dim)))
+		COMPLAIN("%s cosine differs from its parts, dim %d", flavour, dim);
+}
+
+static void
+test_pairs(const KernelTable *level, const KernelTable *scalar)
+{
+	for (int d = 0; d < LENGTH(dims); d++)
+	{
+		int			dim = dims[d];
+		size_t		size = sizeof(float) * dim;
+		int			rounds = dim > 2000 ? 3 : 20;
+
+		/* slack 0: the last element is the last of a page; 4, 8, 12: unaligned */
+		for (size_t slack = 0; slack < 16; slack += 4)
+		{
+			float	   *a = (float *) guarded(size, slack);
+			float	   *b = (float *) guarded(size, 0);
+
+			for (int f = 0; f < NUM_FLAVOURS; f++)
+				for (int round = 0; round < rounds; round++)
+				{
+					for (int i = 0; i < dim; i++)
+					{
+						a[i] = random_float((Flavour) f);
+						b[i] = random_float((Flavour) (f == TINY ? UNIT : f));
+					}
+					compare_pair(level, scalar, a, b, dim, flavour_names[f]);
+					compare_pair(level, scalar, b, a, dim, flavour_names[f]);
+				}
+			release((char *) a, size, slack);
+			release((char *) b, size, 0);
+		}
+	}
+	report("one pair, the bits of scalar", level->name);
+}
+
+/* One special value at each place in turn: no lane is forgotten or doubled. */
+static void
+test_places(const KernelTable *level, const KernelTable *scalar)
+{
+	static const float values[] = {1.0f, -0.0f, INFINITY, -INFINITY, NAN};
+
+	for (int dim = 1; dim <= 130; dim++)
+	{
+		size_t		size = sizeof(float) * dim;
+		float	   *a = (float *) guarded(size, 0);
+		float	   *b = (float *) guarded(size, 0);
+
+		for (int v = 0; v < LENGTH(values); v++)
+			for (int place = 0; place < dim; place++)
+			{
+				for (int i = 0; i < dim; i++)
+				{
+					a[i] = 0.0f;
+					b[i] = 1.0f;
+				}
+				a[place] = values[v];
+				compare_pair(level, scalar, a, b, dim, "one place");
+				compare_pair(level, scalar, b, a, dim, "one place");
+				if (v == 0 && level->ip(a, b, dim) != 1.0f)
+					COMPLAIN("place %d of %d does not count once", place, dim);
+			}
+		release((char *) a, size, 0);
+		release((char *) b, size, 0);
+	}
+	report("a special value at each place", level->name);
+}
+
+static void
+test_rows(const KernelTable *level, const KernelTable *scalar)
+{
+	static const size_t gaps[] = {0, 4, 8, 20, 60};
+	const float guard = 12345.0f;
+
+	for (int d = 0; d < LENGTH(dims); d++)
+		for (int g = 0; g < LENGTH(gaps); g++)
+			for (int n = 0; n <= MAX_ROWS; n++)
+			{
+				int			dim = dims[d];
+				size_t		row_size = sizeof(float) * dim;
+				size_t		stride = row_size + gaps[g];
+				size_t		size = n == 0 ? 0 : (n - 1) * stride + row_size;
+				float	   *q = (float *) guarded(row_size, (size_t) (n % 4) * 4);
+				char	   *rows = guarded(size, 0);
+				float		out[MAX_ROWS + 2];
+				Flavour		flavour = (Flavour) (random_bits() % NUM_FLAVOURS);
+
+				for (int i = 0; i < dim; i++)
+					q[i] = random_float(flavour);
+				for (size_t i = 0; i < size; i += sizeof(float))
+					*(float *) (rows + i) = random_float(flavour);
+
+				for (int which = 0; which < 2; which++)
+				{
+					for (int i = 0; i < n + 2; i++)
+						out[i] = guard;
+					if (which == 0)
+						level->l2sq_rows(q, rows, stride, n, dim, out + 1);
+					else
+						level->ip_rows(q, rows, stride, n, dim, out + 1);
+					for (int i = 0; i < n; i++)
+					{
+						const float *row = (const float *) (rows + i * stride);
+						float		want = which == 0 ?
+							scalar->l2sq(q, row, dim) : scalar->ip(q, row, dim);
+
+						if (!same_bits(out[i + 1], want))
+							COMPLAIN("%s %s row %d of %d, dim %d, stride %zu: %a, alone %a",
+									 flavour_names[flavour],
+									 which == 0 ? "l2sq_rows" : "ip_rows",
+									 i, n, dim, stride, out[i + 1], want);
+					}
+					if (out[0] != guard || out[n + 1] != guard)
+						COMPLAIN("%d rows, dim %d: wrote beside out", n, dim);
+				}
+				release((char *) q, row_size, (size_t) (n % 4) * 4);
+				release(rows, size, 0);
+			}
+	report("rows, the bits of each alone", level->name);
+}
+
+/* The scalar level against sums in double. */
+static void
+test_truth(const KernelTable *scalar)
+{
+	static const Flavour flavours[] = {UNIT, WIDE, TINY, OFFSET, MINUS_ZERO};
+	static float a[MAX_DIM];
+	static float b[MAX_DIM];
+
+	for (int d = 0; d < LENGTH(dims); d++)
+		for (int f = 0; f < LENGTH(flavours); f++)
+			for (int round = 0; round < 10; round++)
+			{
+				int			dim = dims[d];
+				double		l2sq = 0,
+							ip = 0,
+							ip_size = 0,
+							l1 = 0,
+							normsq = 0;
+				double		share,
+							tiny = dim * ldexp(1, -149);
+
+				for (int i = 0; i < dim; i++)
+				{
+					double		x,
+								y;
+
+					x = a[i] = random_float(flavours[f]);
+					y = b[i] = random_float(flavours[f]);
+					l2sq += (x - y) * (x - y);
+					ip += x * y;
+					ip_size += fabs(x * y);
+					l1 += fabs(x - y);
+					normsq += x * x;
+				}
+				/* the difference is rounded before it is squared: 3 more */
+				share = (dim / 32 + 6 + 5) * ldexp(1, -24);
+
+#define NEAR(got, want, size) \
+	do { \
+		if (!(fabs((got) - (want)) <= share * (size) + tiny)) \
+			COMPLAIN("%s %s dim %d: %.9g, in double %.17g", \
+					 flavour_names[flavours[f]], #got, dim, (double) (got), want); \
+	} while (0)
+
+				NEAR(scalar->l2sq(a, b, dim), l2sq, l2sq);
+				NEAR(scalar->ip(a, b, dim), ip, ip_size);
+				NEAR(scalar->l1(a, b, dim), l1, l1);
+				NEAR(scalar->normsq(a, dim), normsq, normsq);
+				share = (dim + 40) * DBL_EPSILON;
+				tiny = 0;
+				NEAR(scalar->normsq_double(a, dim), normsq, normsq);
+#undef NEAR
+			}
+	report("sums in double, within (dim / 32 + 11) * 2^-24", scalar->name);
+
+	a[0] = 3e37f;
+	a[1] = 4e37f;
+	if (fabs(sqrt(scalar->normsq_double(a, 2)) / 5e37 - 1) > 1e-7)
+		COMPLAIN("the norm of (3e37, 4e37) is %g", sqrt(scalar->normsq_double(a, 2)));
+	a[0] = b[0] = INFINITY;
+	a[1] = b[1] = 1.0f;
+	if (scalar->ip(a, b, 2) != INFINITY || !isnan(scalar->l2sq(a, b, 2)))
+		COMPLAIN("infinity: ip %g, l2sq %g", scalar->ip(a, b, 2), scalar->l2sq(a, b, 2));
+	a[0] = b[0] = NAN;
+	if (!isnan(scalar->ip(a, b, 2)) || !isnan(scalar->l1(a, b, 2)))
+		COMPLAIN("NaN is lost");
+	report("overflow, infinity, NaN", scalar->name);
+}
+
+static void
+test_panels_at(const KernelTable *level, int nx, int ny, int dim, int gap,
+			   Flavour flavour)
+{
+	const float guard = 12345.0f;
+	size_t		ldx = dim + gap;
+	size_t		ldo = ny + gap;
+	size_t		x_size = sizeof(float) * ((nx - 1) * ldx + dim);
+	size_t		y_size = sizeof(float) * ((ny - 1) * ldx + dim);
+	size_t		panels_size = sizeof(float) * kernel_panels_size(ny, dim);
+	size_t		out_size = sizeof(float) * ((nx - 1) * ldo + ny);
+	float	   *x = (float *) guarded(x_size, 0);
+	float	   *y = (float *) guarded(y_size, 0);
+	float	   *panels = (float *) guarded(panels_size, 0);
+	float	   *out = (float *) guarded(out_size, 0);
+
+	for (size_t i = 0; i < x_size / sizeof(float); i++)
+		x[i] = random_float(flavour);
+	for (size_t i = 0; i < y_size / sizeof(float); i++)
+		y[i] = random_float(flavour);
+	for (size_t i = 0; i < out_size / sizeof(float); i++)
+		out[i] = guard;
+	for (size_t i = 0; i < panels_size / sizeof(float); i++)
+		panels[i] = NAN;		/* packing must set them all */
+
+	kernel_pack_panels(y, ldx, ny, dim, panels);
+	level->ip_panels(x, ldx, nx, panels, ny, dim, out, ldo);
+
+	for (int i = 0; i < nx; i++)
+	{
+		for (int j = 0; j < ny; j++)
+		{
+			double		sum = 0;
+			double		size = 0;
+			double		got = out[i * ldo + j];
+
+			for (int k = 0; k < dim; k++)
+			{
+				double		product = (double) x[i * ldx + k] * y[j * ldx + k];
+
+				sum += product;
+				size += fabs(product);
+			}
+			if (!(fabs(got - sum) <= (dim + 2) * ldexp(1, -24) * size + dim * ldexp(1, -149)))
+				COMPLAIN("%s %d x %d, dim %d, (%d, %d): %.9g, in double %.17g",
+						 flavour_names[flavour], nx, ny, dim, i, j, got, sum);
+		}
+		for (size_t j = ny; i < nx - 1 && j < ldo; j++)
+			if (out[i * ldo + j] != guard)
+				COMPLAIN("%d x %d, dim %d: wrote beside row %d", nx, ny, dim, i);
+	}
+	release((char *) x, x_size, 0);
+	release((char *) y, y_size, 0);
+	release((char *) panels, panels_size, 0);
+	release((char *) out, out_size, 0);
+}
+
+static void
+test_panels(const KernelTable *level)
+{
+	static const int counts[] = {1, 2, 3, 5, 8, 9, 12, 13, 24, 31};
+	static const int columns[] = {1, 15, 16, 17, 31, 32, 33, 64, 65};
+	static const int depths[] = {0, 1, 3, 17, 100, 255, 256, 257, 513};
+	static const Flavour flavours[] = {UNIT, WIDE, OFFSET};
+
+	for (int c = 0; c < LENGTH(counts); c++)
+		for (int j = 0; j < LENGTH(columns); j++)
+			for (int d = 0; d < LENGTH(depths); d++)
+				test_panels_at(level, counts[c], columns[j], depths[d],
+							   (c + j + d) % 4, flavours[(c + j + d) % 3]);
+	test_panels_at(level, 37, 1029, 129, 3, UNIT);	/* several groups of panels */
+	test_panels_at(level, 2, 3, MAX_DIM, 0, UNIT);
+	level->ip_panels(NULL, 0, 0, NULL, 0, 10, NULL, 0);
+	report("ip_panels against sums in double, within (dim + 2) * 2^-24", level->name);
+}
+
+static void
+test_dispatch(void)
+{
+	const KernelTable *best;
+
+	if (kernel == NULL || kernel->level != KERNEL_SCALAR)
+		COMPLAIN("before kernel_init() the level is not scalar");
+	kernel_init();
+	best = kernel;
+	if (best == NULL || kernel_table(best->level) != best)
+		COMPLAIN("kernel_init() chose a level that is not there");
+#if defined(__x86_64__) || defined(__aarch64__)
+	printf("# best level: %s\n", best->name);
+#endif
+	for (int level = 0; level < KERNEL_NUM_LEVELS; level++)
+	{
+		const KernelTable *table = kernel_table((KernelLevel) level);
+
+		if (table != NULL && table->level != (KernelLevel) level)
+			COMPLAIN("level %d calls itself %d", level, (int) table->level);
+		if (kernel_force((KernelLevel) level) != (table != NULL))
+			COMPLAIN("level %d: force and table disagree", level);
+		if (table != NULL && kernel != table)
+			COMPLAIN("level %d was not taken", level);
+	}
+	if (kernel_table((KernelLevel) KERNEL_NUM_LEVELS) != NULL ||
+		kernel_table((KernelLevel) -1) != NULL)
+		COMPLAIN("a level that does not exist has a table");
+	if (!kernel_force(KERNEL_SCALAR) || !kernel_force(best->level) || kernel != best)
+		COMPLAIN("could not go to scalar and back");
+	report("levels", "dispatch");
+}
+
+int
+main(void)
+{
+	const KernelTable *scalar;
+
+	test_dispatch();
+	scalar = kernel_table(KERNEL_SCALAR);
+	test_truth(scalar);
+	for (int i = 0; i < KERNEL_NUM_LEVELS; i++)
+	{
+		const KernelTable *level = kernel_table((KernelLevel) i);
+
+		if (level == NULL)
+			continue;
+		test_pairs(level, scalar);
+		test_places(level, scalar);
+		test_rows(level, scalar);
+		test_panels(level);
+	}
+	printf("1..%d\n", tests);
+	return failures == 0 ? 0 : 1;
+}

@@ -34,4 +34,18 @@
 #include "varatt.h"
 #endif
 
+/*
+ * 16 added soft errors (nodes/miscnodes.h): an input function reports through
+ * its escontext and returns dummy_value.  Before, every error is a hard one.
+ */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#else
+#define ereturn(escontext, dummy_value, ...) \
+	do { \
+		(void) (escontext); \
+		ereport(ERROR, __VA_ARGS__); \
+	} while (0)
+#endif
+
 #endif							/* VECDB_COMPAT_H */

@@ -39,4 +39,23 @@ StaticAssertDecl(offsetof(Vector, x) == 8, "vector elements start at byte 8");
 /* vector.c: a new vector of dim zeros in the current memory context */
 extern Vector *vector_new(int dim);
 
+/*
+ * vector.c: the checks every way into the type shares, so that each message
+ * has one home.  False only when escontext (may be NULL) caught a soft error.
+ */
+extern bool vector_check_dim(int dim, fmNodePtr escontext);
+extern bool vector_check_typmod(int32 typmod, int dim, fmNodePtr escontext);
+extern bool vector_check_element(float value, fmNodePtr escontext);
+extern void vector_check_elements(const Vector *v);
+
+/* vector.c: raise "different vector dimensions" */
+extern void vector_dims_differ(int a, int b) pg_attribute_noreturn();
+
+static inline void
+vector_check_same_dim(const Vector *a, const Vector *b)
+{
+	if (unlikely(a->dim != b->dim))
+		vector_dims_differ(a->dim, b->dim);
+}
+
 #endif							/* VECDB_VECTOR_H */

@@ -2,39 +2,104 @@
 # make installcheck, with PG_CONFIG= to choose the server. `make demo` and
 # `make test` do everything a fresh machine needs (see README.md).
 
+# Commands that need nothing installed yet; what they do is told in tools/.
+TOOL_GOALS = test demo demo-psql demo-clean check-tools
+.PHONY: $(TOOL_GOALS)
+ifneq ($(filter $(TOOL_GOALS),$(MAKECMDGOALS)),)
+
+test:        ; @tools/test
+demo:        ; @tools/demo
+demo-psql:   ; @tools/demo psql
+demo-clean:  ; @tools/demo clean
+check-tools: ; @tools/check
+
+else
+
 EXTENSION = vecdb
 EXTVERSION = 0.1.0
 MODULE_big = vecdb
 PGFILEDESC = "vecdb - vector search inside PostgreSQL"
 
 # Where this Makefile is, so that a build in another folder finds the sources.
-srcdir ?= $(patsubst %/,%,$(dir $(realpath $(firstword $(MAKEFILE_LIST)))))
-in_src = $(patsubst $(srcdir)/%,%,$(wildcard $(addprefix $(srcdir)/,$(1))))
+topdir := $(patsubst %/,%,$(dir $(realpath $(firstword $(MAKEFILE_LIST)))))
+in_top = $(sort $(patsubst $(topdir)/%,%,$(wildcard $(addprefix $(topdir)/,$(1)))))
 
 # Every .c under src/ belongs to the library; tests are found the same way, so
 # a script that lies in a test folder cannot be forgotten.
-OBJS = $(patsubst %.c,%.o,$(sort $(call in_src,src/*.c src/*/*.c)))
-DATA = $(call in_src,install/*.sql)
+OBJS := $(patsubst %.c,%.o,$(call in_top,src/*.c src/*/*.c))
+DATA := $(call in_top,install/*.sql)
 
-REGRESS = $(patsubst sql/%.sql,%,$(sort $(call in_src,sql/*.sql)))
-REGRESS_OPTS = --inputdir=$(srcdir) --load-extension=vecdb
-ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(call in_src,test/isolation/specs/*.spec)))
-ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=vecdb
+REGRESS := $(patsubst sql/%.sql,%,$(call in_top,sql/*.sql))
+REGRESS_OPTS = --inputdir=$(topdir) --load-extension=vecdb
+ISOLATION := $(patsubst test/isolation/specs/%.spec,%,$(call in_top,test/isolation/specs/*.spec))
+ISOLATION_OPTS = --inputdir=$(topdir)/test/isolation --load-extension=vecdb
 TAP_TESTS = 1
-PROVE_TESTS = $(sort $(call in_src,test/t/*.pl))
+PROVE_TESTS := $(call in_top,test/t/*.pl)
 
 # -ffp-contract=off: a distance is the same to the last bit at every SIMD level
 # (src/kernel/README.md); a contraction chosen by the compiler would break that.
-ROOM_CPPFLAGS = -I$(srcdir)/src -DVECDB_VERSION='"$(EXTVERSION)"'
+# -MMD: headers count as prerequisites on servers built without --enable-depend, too.
 ROOM_CFLAGS = -ffp-contract=off -fvisibility=hidden
 WARN_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-PG_CPPFLAGS = $(ROOM_CPPFLAGS)
-PG_CFLAGS = $(ROOM_CFLAGS) $(WARN_CFLAGS) $(COPT_VECDB)
+PG_CPPFLAGS = -I$(topdir)/src -DVECDB_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS = $(ROOM_CFLAGS) $(WARN_CFLAGS) -MMD -MP $(COPT_VECDB)
 SHLIB_LINK += -lm
+EXTRA_CLEAN = $(OBJS:.o=.d) test_unit
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifeq ($(wildcard $(PGXS)),)
+$(error No PostgreSQL build files found through "$(PG_CONFIG)": install postgresql-server-dev-NN or say PG_CONFIG=/path/to/pg_config)
+endif
+
+# JIT bitcode needs the clang that the server was built with. Where it is not
+# installed the bitcode is left out: only inlining into JIT code is lost.
+SERVER_CLANG := $(shell sed -n 's/^CLANG *= *//p' $(dir $(PGXS))../Makefile.global)
+ifeq ($(shell command -v $(or $(SERVER_CLANG),no-clang)),)
+override with_llvm = no
+endif
+
 include $(PGXS)
 
-# The JIT bitcode is compiled from the same sources with the same meaning.
+# The JIT bitcode is compiled from the same sources with the same meaning, again
+# whenever its object is.
 BITCODE_CFLAGS += $(ROOM_CFLAGS)
+$(OBJS:.o=.bc): %.bc: %.o
+
+# A build in another folder (make -f .../Makefile) takes sources from here, but
+# never the objects of a build in the source tree.
+VPATH =
+vpath %.c $(topdir)
+vpath %.control $(topdir)
+$(shell mkdir -p $(sort $(dir $(OBJS))))
+-include $(OBJS:.o=.d)
+
+# Unit tests of the rooms that know nothing of PostgreSQL: each program is linked
+# with the very objects that go into the library, and prints TAP.
+UNIT_TESTS := $(patsubst test/unit/%.c,test_unit/%,$(call in_top,test/unit/test_*.c))
+UNIT_OBJS := $(filter src/kernel/% src/quant/% src/graph/% src/types/vector_parse.o,$(OBJS))
+.PHONY: unit
+unit: $(UNIT_TESTS)
+test_unit/%: test/unit/%.c $(UNIT_OBJS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CPPFLAGS) $< $(UNIT_OBJS) -o $@ $(LDFLAGS) -lm -lpthread
+
+# The optional control file `vector`, for clients that send CREATE EXTENSION
+# vector. Never beside pgvector's own files: they carry the same names.
+.PHONY: install-vector uninstall-vector
+install-vector:
+	@if grep -q "^requires *= *'vecdb'" '$(DESTDIR)$(datadir)/extension/vector.control' 2>/dev/null; then :; \
+	elif test -e '$(DESTDIR)$(datadir)/extension/vector.control' || test -e '$(DESTDIR)$(pkglibdir)/vector$(DLSUFFIX)'; then \
+		echo "install-vector: pgvector is installed in this server (vector.control in $(DESTDIR)$(datadir)/extension or" >&2; \
+		echo "vector$(DLSUFFIX) in $(DESTDIR)$(pkglibdir)), and its extension has the same name." >&2; \
+		echo "Nothing was changed. Remove pgvector from this server first (on Debian: the package" >&2; \
+		echo "postgresql-NN-pgvector), or do without: CREATE EXTENSION vecdb needs no control file vector." >&2; \
+		exit 1; fi
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/extension'
+	$(INSTALL_DATA) $(topdir)/install/vector/vector.control $(topdir)/install/vector/vector--0.8.6.sql '$(DESTDIR)$(datadir)/extension/'
+uninstall-vector:
+	@if grep -q "^requires *= *'vecdb'" '$(DESTDIR)$(datadir)/extension/vector.control' 2>/dev/null; then \
+		rm -fv '$(DESTDIR)$(datadir)/extension/vector.control' '$(DESTDIR)$(datadir)/extension/vector--0.8.6.sql'; \
+	else echo "uninstall-vector: vecdb's control file vector is not installed, nothing to do"; fi
+
+endif

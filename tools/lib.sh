@@ -49,14 +49,14 @@ run_as()
 step_pid=
 trap '[ -z "$step_pid" ] || kill "$step_pid" 2>/dev/null; exit 130' INT TERM HUP
 
-# step "what" COMMAND…: runs it with its output in $log, a dot every two seconds
-# and the time at the end; with V=1 the output is shown, too. On failure the end
+# step "what" COMMAND…: runs it with its output in $log (or a temporary file), a dot every two
+# seconds, and the time at the end; with V=1 the output is shown, too. On failure the end
 # of the output is shown and the status is COMMAND's.
 step()
 {
-	local what=$1 start=$SECONDS rc=0 tick=0
+	local what=$1 start=$SECONDS rc=0 tick=0 log=${log:-} own=
 	shift
-	: "${log:=$(mktemp "${TMPDIR:-/tmp}/vecdb-log.XXXXXX")}"
+	[ -n "$log" ] || log=$(mktemp "${TMPDIR:-/tmp}/vecdb-log.XXXXXX") own=1
 	printf '%s ' "$what" >&2
 	printf '\n== %s: %s\n' "$what" "$*" >>"$log"
 	if [ -n "${V:-}" ]; then
@@ -84,6 +84,7 @@ step()
 	fi
 	[ $rc = 0 ] || { say "FAILED (status $rc)"; return $rc; }
 	say " done ($((SECONDS - start)) s)"
+	[ -z "$own" ] || rm -f "$log"
 }
 
 # build_server DIR [COPT]: builds vecdb with the extra compiler flags COPT in

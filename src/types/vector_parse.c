@@ -200,12 +200,17 @@ read_digits(const char *p, const char *end, uint64_t *w)
 		chunk ^= UINT64_C(0x3030303030303030);
 		other = ((chunk + UINT64_C(0x7676767676767676)) | chunk) &
 			UINT64_C(0x8080808080808080);
-		n = other == 0 ? 8 : __builtin_ctzll(other) / 8;
-		if (n == 0)
-			return p;
 
-		/* zeros in front instead of what follows; then add up neighbours */
-		chunk <<= 64 - 8 * n;
+		if (other == 0)
+			n = 8;
+		else
+		{
+			/* push out what follows the digits; in two steps, for n = 0 */
+			n = __builtin_ctzll(other) / 8;
+			chunk = chunk << (56 - 8 * n) << 8;
+		}
+
+		/* add up neighbours; the first digit is in the lowest byte */
 		chunk = (chunk * 10 + (chunk >> 8)) & UINT64_C(0x00ff00ff00ff00ff);
 		chunk = (chunk * 100 + (chunk >> 16)) & UINT64_C(0x0000ffff0000ffff);
 		chunk = (chunk * 10000 + (chunk >> 32)) & UINT64_C(0xffffffff);
@@ -245,23 +250,28 @@ vector_parse_number(const char *s, const char *end, float *value, const char **n
 	const char *first;
 	const char *point;
 	uint64_t	w = 0;
-	uint32_t	sign = 0;
+	uint32_t	sign;
 	uint32_t	bits;
 	int64_t		digits;
 	int64_t		q = 0;
 
-	if (*p == '-')
-	{
-		sign = 0x80000000;
-		p++;
-	}
-	else if (*p == '+')
-		p++;
+	/* no branch: the sign of an embedding's element is a coin toss */
+	sign = (uint32_t) (*p == '-') << 31;
+	p += (*p == '-') | (*p == '+');
 
 	first = p;
 	while (is_digit(*p))
 		w = w * 10 + (uint64_t) (*p++ - '0');
 	digits = p - first;
+
+	/* short whole numbers, as in counts and one-hot vectors, are exact */
+	if ((*p == ',' || *p == ']') && digits > 0 && digits <= 7)
+	{
+		*value = (float) w;
+		*value = sign ? -*value : *value;
+		*next = p;
+		return VECTOR_NUMBER_OK;
+	}
 
 	/* a hexadecimal number, and then x is not what ends it */
 	if (digits == 1 && w == 0 && (*p == 'x' || *p == 'X'))
@@ -282,7 +292,7 @@ vector_parse_number(const char *s, const char *end, float *value, const char **n
 	if (digits > MAX_DIGITS)
 	{
 		/* leading zeros added nothing to w: do not count them */
-		for (const char *d = first; *d == '0' || d == point; d++)
+		for (const char *d = first; d < p && (*d == '0' || d == point); d++)
 			digits -= (d != point);
 		if (digits > MAX_DIGITS)
 			return parse_slowly(s, value, next);

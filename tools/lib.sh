@@ -7,6 +7,10 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=$top/build
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES
+# Where the caller's own clients connect is no business of ours.
+for name in ${!PG@}; do
+	case $name in PG_CONFIG | PG_TEST_*) ;; *) unset "$name" ;; esac
+done
 export LC_ALL=C.UTF-8
 
 say() { printf '%s\n' "$*" >&2; }

@@ -9,6 +9,7 @@ import os
 import numpy as np
 import psycopg
 import pytest
+from sqlalchemy import create_engine
 
 
 def as_array(value):
@@ -18,7 +19,7 @@ def as_array(value):
     return np.asarray(value, dtype=np.float32)
 
 
-def assert_nearest(ids, vectors, distances):
+def assert_nearest(ids, distances):
     """ids (1…n) are the nearest rows: equal distances may change places."""
     found = distances[np.asarray(ids) - 1]
     expected = np.sort(distances)[: len(ids)]
@@ -61,3 +62,10 @@ def connection(database):
         register_vector(connection)
         yield connection
         connection.rollback()
+
+
+@pytest.fixture
+def engine(database):
+    engine = create_engine(f"postgresql+psycopg:///{database}")
+    yield engine
+    engine.dispose()

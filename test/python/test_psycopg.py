@@ -67,7 +67,7 @@ def test_nearest_rows_are_numpys(connection, rng, operator):
         ).fetchall()
         exact = OPERATORS[operator](rows.astype(float), query.astype(float))
         assert len(answer) == 10
-        assert_nearest([id for id, _ in answer], rows, exact)
+        assert_nearest([id for id, _ in answer], exact)
         np.testing.assert_allclose([d for _, d in answer], np.sort(exact)[:10], rtol=1e-5, atol=1e-5)
 
 
@@ -111,4 +111,4 @@ def test_async(database, rng):
 
     ids = asyncio.run(run())
     assert ids[0] == 8
-    assert_nearest(ids, rows, OPERATORS["<->"](rows, rows[7]))
+    assert_nearest(ids, OPERATORS["<->"](rows, rows[7]))

@@ -6,7 +6,7 @@ import inspect
 import numpy as np
 import pgvector.sqlalchemy
 import pytest
-from sqlalchemy import Integer, create_engine, func, insert, inspect as reflect, select
+from sqlalchemy import Integer, func, insert, inspect as reflect, select
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
@@ -37,18 +37,15 @@ METHODS = {
 }
 
 
-@pytest.fixture
-def engine(database):
-    engine = create_engine(f"postgresql+psycopg:///{database}")
-    Base.metadata.drop_all(engine)
+@pytest.fixture(autouse=True)
+def tables(engine):
     Base.metadata.create_all(engine)
-    yield engine
+    yield
     Base.metadata.drop_all(engine)
-    engine.dispose()
 
 
 @pytest.fixture
-def items(engine, rng):
+def items(tables, engine, rng):
     rows = rng.standard_normal((1000, 24)).astype(np.float32)
     with Session(engine) as session:
         session.execute(insert(Item), [{"id": i + 1, "embedding": row} for i, row in enumerate(rows)])
@@ -69,7 +66,7 @@ def test_order_by_distance(engine, items, rng, method):
     with Session(engine) as session:
         ids = session.scalars(select(Item.id).order_by(distance).limit(10)).all()
     assert len(ids) == 10
-    assert_nearest(ids, items, METHODS[method](items.astype(float), query.astype(float)))
+    assert_nearest(ids, METHODS[method](items.astype(float), query.astype(float)))
 
 
 def test_filter_by_distance(engine, items):
@@ -117,4 +114,4 @@ def test_async(engine, items, database):
 
     ids = asyncio.run(run())
     assert ids[0] == 42
-    assert_nearest(ids, items, METHODS["l2_distance"](items, items[41]))
+    assert_nearest(ids, METHODS["l2_distance"](items, items[41]))

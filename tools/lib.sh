@@ -101,7 +101,7 @@ build_server()
 	PG_CONFIG=$("$top/tools/private_server" "$PG_CONFIG" "$dir/server") || return
 	export PG_CONFIG
 	PATH=$("$PG_CONFIG" --bindir):$PATH
-	objects=(make -C "$dir/objects" -f "$top/Makefile" PG_CONFIG="$PG_CONFIG" COPT_VECDB="$copt")
+	objects=(make --no-print-directory -C "$dir/objects" -f "$top/Makefile" PG_CONFIG="$PG_CONFIG" COPT_VECDB="$copt")
 	step "building vecdb${copt:+ ($copt)}" "${objects[@]}" -j "$(nproc)" || return
 	step "installing it into a private copy of the server" \
 		"${objects[@]}" -s install install-vector

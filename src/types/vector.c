@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "common/shortest_dec.h"
 #include "libpq/pqformat.h"
 #include "utils/array.h"
@@ -62,20 +60,18 @@ vector_check_typmod(int32 typmod, int dim, fmNodePtr escontext)
 	return true;
 }
 
+/* The error of vector_check_element: false, or not at all. */
 bool
-vector_check_element(float value, fmNodePtr escontext)
+vector_not_finite(float value, fmNodePtr escontext)
 {
-	if (unlikely(isnan(value)))
+	if (isnan(value))
 		ereturn(escontext, false,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("NaN not allowed in vector")));
-
-	if (unlikely(isinf(value)))
+	else
 		ereturn(escontext, false,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("infinite value not allowed in vector")));
-
-	return true;
 }
 
 /* All elements of a vector just made; the first bad one gives the error. */

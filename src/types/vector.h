@@ -16,6 +16,8 @@
 #ifndef VECDB_VECTOR_H
 #define VECDB_VECTOR_H
 
+#include <math.h>
+
 #include "fmgr.h"
 
 #define VECTOR_MAX_DIM 16000
@@ -45,8 +47,14 @@ extern Vector *vector_new(int dim);
  */
 extern bool vector_check_dim(int dim, fmNodePtr escontext);
 extern bool vector_check_typmod(int32 typmod, int dim, fmNodePtr escontext);
-extern bool vector_check_element(float value, fmNodePtr escontext);
+extern bool vector_not_finite(float value, fmNodePtr escontext);
 extern void vector_check_elements(const Vector *v);
+
+static inline bool
+vector_check_element(float value, fmNodePtr escontext)
+{
+	return likely(isfinite(value)) || vector_not_finite(value, escontext);
+}
 
 /* vector.c: raise "different vector dimensions" */
 extern void vector_dims_differ(int a, int b) pg_attribute_noreturn();

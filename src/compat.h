@@ -35,12 +35,10 @@
 #endif
 
 /*
- * 16 added soft errors (nodes/miscnodes.h): an input function reports through
- * its escontext and returns dummy_value.  Before, every error is a hard one.
+ * 16 added soft errors: an input function reports through its escontext and
+ * returns dummy_value.  Before, every error is a hard one.
  */
-#if PG_VERSION_NUM >= 160000
-#include "nodes/miscnodes.h"
-#else
+#if PG_VERSION_NUM < 160000
 #define ereturn(escontext, dummy_value, ...) \
 	do { \
 		(void) (escontext); \

@@ -144,7 +144,7 @@ binary_quantize(PG_FUNCTION_ARGS)
 	Vector	   *v = PG_GETARG_VECTOR_P(0);
 	Size		size = VARBITTOTALLEN(v->dim);
 	VarBit	   *result = (VarBit *) palloc0(size);
-	bits8	   *bits = VARBITS(result);
+	uint8	   *bits = VARBITS(result);
 
 	SET_VARSIZE(result, size);
 	VARBITLEN(result) = v->dim;

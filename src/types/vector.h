@@ -56,8 +56,8 @@ vector_check_element(float value, fmNodePtr escontext)
 	return likely(isfinite(value)) || vector_not_finite(value, escontext);
 }
 
-/* vector.c: raise "different vector dimensions" */
-extern void vector_dims_differ(int a, int b) pg_attribute_noreturn();
+/* vector.c: raises "different vector dimensions", always */
+extern void vector_dims_differ(int a, int b);
 
 static inline void
 vector_check_same_dim(const Vector *a, const Vector *b)

@@ -46,4 +46,99 @@
 	} while (0)
 #endif
 
+/* 16 renamed the relfilenode of a Relation. */
+#if PG_VERSION_NUM >= 160000
+#define RelationGetFileNumber(rel) ((rel)->rd_locator.relNumber)
+#else
+#define RelationGetFileNumber(rel) ((rel)->rd_node.relNode)
+#endif
+
+/*
+ * One more block, zeroed, pinned and exclusively locked before anyone else can
+ * see it.  16 has a call for it; before, the caller takes the extension lock.
+ */
+#if PG_VERSION_NUM >= 160000
+#include "storage/bufmgr.h"
+static inline Buffer
+extend_relation(Relation rel, ForkNumber fork)
+{
+	return ExtendBufferedRel(BMR_REL(rel), fork, NULL, EB_LOCK_FIRST);
+}
+#else
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+static inline Buffer
+extend_relation(Relation rel, ForkNumber fork)
+{
+	bool		lock = !RELATION_IS_LOCAL(rel);
+	Buffer		buf;
+
+	if (lock)
+		LockRelationForExtension(rel, ExclusiveLock);
+	buf = ReadBufferExtended(rel, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+	if (lock)
+		UnlockRelationForExtension(rel, ExclusiveLock);
+	return buf;
+}
+#endif
+
+/* 15 gave reserved prefixes their present name. */
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* 16 frees a setting's "extra" with guc_free; before, with free. */
+#if PG_VERSION_NUM >= 160000
+#define guc_extra_alloc(size) guc_malloc(LOG, size)
+#else
+#define guc_extra_alloc(size) malloc(size)
+#endif
+
+/* 15 turned tuplesort's randomAccess flag into options. */
+#if PG_VERSION_NUM < 150000
+#define TUPLESORT_NONE false
+#endif
+
+/* 18 gave vacuum_delay_point an argument. */
+#if PG_VERSION_NUM >= 180000
+#define VACUUM_DELAY_POINT() vacuum_delay_point(false)
+#else
+#define VACUUM_DELAY_POINT() vacuum_delay_point()
+#endif
+
+/* 18 counts the searches of an index scan for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define count_index_search(scan) \
+	do { \
+		pgstat_count_index_scan((scan)->indexRelation); \
+		if ((scan)->instrument) \
+			(scan)->instrument->nsearches++; \
+	} while (0)
+#else
+#define count_index_search(scan) pgstat_count_index_scan((scan)->indexRelation)
+#endif
+
+/*
+ * 17 plans the workers of an index build for any access method that has
+ * amcanbuildparallel; before, it does so for btree only, but lets others call.
+ */
+#if PG_VERSION_NUM >= 170000
+#define plan_build_workers(heap, index, indexInfo) ((indexInfo)->ii_ParallelWorkers)
+#else
+#include "optimizer/optimizer.h"
+#define plan_build_workers(heap, index, indexInfo) \
+	plan_create_index_workers(RelationGetRelid(heap), RelationGetRelid(index))
+#endif
+
+/*
+ * 18 counts disabled nodes; before, an infinite cost says the same.  17 asks
+ * whether an access method builds in parallel.
+ */
+#if PG_VERSION_NUM >= 180000
+#define disable_path(path) ((path)->path.disabled_nodes = 2)
+#else
+#define disable_path(path) ((void) (path))
+#endif
+#define VECDB_HAVE_AMCANBUILDPARALLEL (PG_VERSION_NUM >= 170000)
+
 #endif							/* VECDB_COMPAT_H */

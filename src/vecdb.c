@@ -9,7 +9,9 @@
 
 #include "fmgr.h"
 
+#include "am/options.h"
 #include "compat.h"
+#include "guc.h"
 #include "kernel/kernel.h"
 #include "vecdb.h"
 
@@ -23,4 +25,6 @@ void
 _PG_init(void)
 {
 	kernel_init();
+	guc_init();
+	options_init();
 }

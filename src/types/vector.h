@@ -66,4 +66,11 @@ vector_check_same_dim(const Vector *a, const Vector *b)
 		vector_dims_differ(a->dim, b->dim);
 }
 
+/*
+ * func/distance.c: support functions of operator classes, by which an index
+ * recognises its metric (am/support.c)
+ */
+extern Datum vector_l2_squared_distance(PG_FUNCTION_ARGS);
+extern Datum vector_negative_inner_product(PG_FUNCTION_ARGS);
+
 #endif							/* VECDB_VECTOR_H */

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.h
+ *	  Index options, and which of option and setting rules.
+ *
+ * Every search setting is also an index option, so that it travels with the
+ * index behind poolers, ORMs and shards.  From strongest to weakest:
+ *
+ *	1.	what this session said: client options, SET, SET LOCAL
+ *		(GucSource PGC_S_CLIENT and above)
+ *	2.	the index option
+ *	3.	files, database and role settings, the server's default
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDB_OPTIONS_H
+#define VECDB_OPTIONS_H
+
+#include "utils/guc.h"
+#include "utils/rel.h"
+
+/* An option's value in memory when the index does not give it */
+#define OPTION_UNSET (-1)
+
+/* Reloptions of ivfflat; every one may be OPTION_UNSET. */
+typedef struct IvfflatOptions
+{
+	int32		vl_len_;		/* varlena header (do not touch directly!) */
+	int			lists;
+	int			probes;
+	int			max_probes;
+	int			iterative_scan; /* IterativeScan */
+	double		target_recall;
+} IvfflatOptions;
+
+/* What a scan of an ivfflat index shall do. */
+typedef struct IvfflatSearch
+{
+	int			probes;			/* lists to visit first; 0: by target_recall */
+	double		target_recall;
+	int			max_probes;
+	int			iterative_scan; /* IterativeScan */
+} IvfflatSearch;
+
+extern void options_init(void);
+extern bytea *ivfflat_reloptions(Datum reloptions, bool validate);
+extern int	ivfflat_option_lists(Relation index);
+extern void ivfflat_search_options(Relation index, IvfflatSearch *search);
+
+#endif							/* VECDB_OPTIONS_H */

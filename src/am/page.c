@@ -1,0 +1,254 @@
+/*-------------------------------------------------------------------------
+ *
+ * page.c
+ *	  Index pages: read, lock, check; edit under WAL or during a build;
+ *	  allocate and free.
+ *
+ * The only file that calls LockBuffer and GenericXLog*.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/indexfsm.h"
+#include "storage/lmgr.h"
+
+#include "am/page.h"
+#include "compat.h"
+
+/* Is this a page of ours, with a special area of that size? */
+PageVerdict
+page_check(Page page, Size special_size)
+{
+	PageHeader	header = (PageHeader) page;
+	VecdbPageTrailer *trailer = PageGetTrailer(page);
+
+	if (PageIsNew(page))
+		return PAGE_ZERO;
+	if (trailer->page_id != VECDB_PAGE_ID)
+		return PAGE_BROKEN;
+	if (trailer->format != VECDB_PAGE_FORMAT)
+		return PAGE_FORMAT;
+	if (header->pd_special != BLCKSZ - special_size ||
+		PageGetPageSize(page) != BLCKSZ ||
+		header->pd_lower < SizeOfPageHeaderData ||
+		header->pd_lower > header->pd_upper ||
+		header->pd_upper > header->pd_special)
+		return PAGE_BROKEN;
+	return PAGE_OK;
+}
+
+/*
+ * ERROR: the index has a page that cannot be true.  The format makes the
+ * detail, a sentence: which field, which value, what was expected.
+ */
+void
+page_corrupted(Relation rel, BlockNumber blkno, const char *fmt,...)
+{
+	char		detail[256];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(detail, sizeof(detail), fmt, args);
+	va_end(args);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" contains corrupted page at block %u",
+					RelationGetRelationName(rel), blkno),
+			 errdetail_internal("%s", detail),
+			 errhint("Please REINDEX it.")));
+	pg_unreachable();
+}
+
+/* ERROR unless the page is a sound page of ours and of this format. */
+void
+page_verify(Relation rel, BlockNumber blkno, Page page, Size special_size)
+{
+	switch (page_check(page, special_size))
+	{
+		case PAGE_OK:
+			return;
+		case PAGE_ZERO:
+			page_corrupted(rel, blkno, "The page is empty (all zero).");
+		case PAGE_FORMAT:
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("index \"%s\" has page format version %d at block %u, but this vecdb reads version %d",
+							RelationGetRelationName(rel),
+							PageGetTrailer(page)->format, blkno,
+							VECDB_PAGE_FORMAT),
+					 errhint("Please REINDEX it.")));
+		case PAGE_BROKEN:
+			page_corrupted(rel, blkno,
+						   "Expected page id %04x and a sound page header, got page id %04x.",
+						   VECDB_PAGE_ID, PageGetTrailer(page)->page_id);
+	}
+}
+
+/*
+ * Does the relation have this block?  Asking the kernel costs a system call,
+ * so the last answer is kept: an index file never shrinks while it keeps its
+ * file number.
+ */
+static bool
+block_exists(Relation rel, BlockNumber blkno)
+{
+	static Oid	last_rel = InvalidOid;
+	static Oid	last_file = InvalidOid;
+	static BlockNumber last_nblocks = 0;
+	Oid			file = RelationGetFileNumber(rel);
+
+	if (likely(last_rel == RelationGetRelid(rel) && last_file == file &&
+			   blkno < last_nblocks))
+		return true;
+
+	last_rel = RelationGetRelid(rel);
+	last_file = file;
+	last_nblocks = RelationGetNumberOfBlocks(rel);
+	return blkno < last_nblocks;
+}
+
+/*
+ * Pin and lock a block that must hold a page of ours: a block number read
+ * from another page may be anything, and so may the page.
+ */
+Buffer
+page_read(Relation rel, BlockNumber blkno, int lockmode, Size special_size)
+{
+	PageVerdict verdict;
+	Buffer		buf = page_read_any(rel, blkno, lockmode, special_size, NULL, &verdict);
+
+	if (unlikely(verdict != PAGE_OK))
+		page_verify(rel, blkno, BufferGetPage(buf), special_size);
+	return buf;
+}
+
+/* The same, but leaves it to the caller what to make of a page that is not OK. */
+Buffer
+page_read_any(Relation rel, BlockNumber blkno, int lockmode,
+			  Size special_size, BufferAccessStrategy strategy,
+			  PageVerdict *verdict)
+{
+	Buffer		buf;
+
+	if (unlikely(!block_exists(rel, blkno)))
+		page_corrupted(rel, blkno,
+					   "A link leads to this block, but the index ends before it.");
+
+	buf = ReadBufferExtended(rel, MAIN_FORKNUM, blkno, RBM_NORMAL, strategy);
+	LockBuffer(buf, lockmode);
+	*verdict = page_check(BufferGetPage(buf), special_size);
+	return buf;
+}
+
+/* A block of any fork of an index that is being built. */
+Buffer
+page_read_fork(Relation rel, ForkNumber fork, BlockNumber blkno, int lockmode,
+			   Size special_size)
+{
+	Buffer		buf = ReadBufferExtended(rel, fork, blkno, RBM_NORMAL, NULL);
+
+	LockBuffer(buf, lockmode);
+	page_verify(rel, blkno, BufferGetPage(buf), special_size);
+	return buf;
+}
+
+/* Exchange the lock for another; between the two anything may happen. */
+void
+page_relock(Buffer buf, int lockmode)
+{
+	LockBuffer(buf, BUFFER_LOCK_UNLOCK);
+	LockBuffer(buf, lockmode);
+}
+
+/* Drop lock and pin. */
+void
+page_release(Buffer buf)
+{
+	UnlockReleaseBuffer(buf);
+}
+
+/* Start an edit.  building: nobody else sees the index, and nothing is logged. */
+void
+page_edit_begin(PageEdit *edit, Relation rel, bool building)
+{
+	edit->xlog = building ? NULL : GenericXLogStart(rel);
+	edit->nbuffers = 0;
+}
+
+/*
+ * Add an exclusively locked buffer; change only the page returned, until the
+ * commit.  whole: the page is written anew, so log all of it.
+ */
+Page
+page_edit_add(PageEdit *edit, Buffer buf, bool whole)
+{
+	Assert(edit->nbuffers < MAX_GENERIC_XLOG_PAGES);
+	edit->buffers[edit->nbuffers++] = buf;
+	if (edit->xlog == NULL)
+		return BufferGetPage(buf);
+	return GenericXLogRegisterBuffer(edit->xlog, buf,
+									 whole ? GENERIC_XLOG_FULL_IMAGE : 0);
+}
+
+/* Make the edit true.  The buffers stay locked and pinned. */
+void
+page_edit_commit(PageEdit *edit)
+{
+	if (edit->xlog != NULL)
+	{
+		GenericXLogFinish(edit->xlog);
+		return;
+	}
+	for (int i = 0; i < edit->nbuffers; i++)
+		MarkBufferDirty(edit->buffers[i]);
+}
+
+/* Format a page: no content, trailer set, the rest of the special area zero. */
+void
+page_init(Page page, Size special_size, uint8 kind)
+{
+	PageInit(page, BLCKSZ, special_size);
+	PageGetTrailer(page)->kind = kind;
+	PageGetTrailer(page)->format = VECDB_PAGE_FORMAT;
+	PageGetTrailer(page)->page_id = VECDB_PAGE_ID;
+}
+
+/*
+ * A pinned, exclusively locked buffer for a page that nobody uses: from the
+ * free-space map, else from a longer file.  Its content is of no interest;
+ * the caller calls page_init() on the image it edits.  While the caller
+ * holds the lock, nobody else can take the page: the map is only a hint, and
+ * whoever follows it finds the lock, or later a kind that is not free.
+ */
+Buffer
+page_new(Relation rel, ForkNumber fork, Size special_size, bool building)
+{
+	while (!building)
+	{
+		BlockNumber blkno = GetFreeIndexPage(rel);
+		Buffer		buf;
+
+		if (blkno == InvalidBlockNumber)
+			break;
+		if (!block_exists(rel, blkno))
+			continue;			/* a crash may leave the map ahead of the file */
+
+		buf = ReadBuffer(rel, blkno);
+		if (ConditionalLockBuffer(buf))
+		{
+			Page		page = BufferGetPage(buf);
+			PageVerdict verdict = page_check(page, special_size);
+
+			if (verdict == PAGE_ZERO ||
+				(verdict == PAGE_OK && PageGetTrailer(page)->kind == VECDB_PAGE_FREE))
+				return buf;
+			LockBuffer(buf, BUFFER_LOCK_UNLOCK);
+		}
+		ReleaseBuffer(buf);
+	}
+
+	return extend_relation(rel, fork);
+}

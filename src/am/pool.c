@@ -1,0 +1,318 @@
+/*-------------------------------------------------------------------------
+ *
+ * pool.c
+ *	  Candidates of a scan, handed out nearest first.
+ *
+ * Memory: items[] holds, from left to right, what was popped already, the
+ * sorted front, and the rest in any order, none of it nearer than the front.
+ *
+ *		popped      sorted            rest
+ *	  |----------|------------|-----------------|
+ *	  0         head      sorted_end            n
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/tuplesort.h"
+
+#include "am/pool.h"
+#include "compat.h"
+
+/* The front that one pass aims at, and how many keys it looks at to get there */
+#define POOL_FRONT			64
+#define POOL_SAMPLE			64
+#define POOL_INITIAL_ITEMS	1024
+
+typedef struct PoolItem
+{
+	double		distance;
+	ItemPointerData tid;
+} PoolItem;
+
+/* A batch's overflow: a finished sort, and its next item. */
+typedef struct PoolRun
+{
+	Tuplesortstate *sort;
+	PoolItem	next;
+	bool		exhausted;
+} PoolRun;
+
+struct CandidatePool
+{
+	MemoryContext context;
+	Size		max_items;		/* in memory */
+	int			sort_mem;		/* kB for each spilled batch */
+
+	PoolItem   *items;
+	Size		size;			/* of items[] */
+	Size		head;
+	Size		sorted_end;
+	Size		n;
+
+	Tuplesortstate *spill;		/* overflow of the batch being added, or NULL */
+	TupleDesc	tupdesc;		/* (distance, tid); made with the first spill */
+	TupleTableSlot *slot;
+	TupleTableSlot *sort_slot;
+	PoolRun    *runs;
+	int			nruns;
+};
+
+/* Nearer first; NaN after everything, as float8 orders it. */
+static inline bool
+item_less(const PoolItem *a, const PoolItem *b)
+{
+	if (likely(a->distance != b->distance))
+	{
+		if (unlikely(isnan(a->distance) || isnan(b->distance)))
+		{
+			if (isnan(a->distance) != isnan(b->distance))
+				return isnan(b->distance);
+		}
+		else
+			return a->distance < b->distance;
+	}
+	return ItemPointerCompare(unconstify(ItemPointerData *, &a->tid),
+							  unconstify(ItemPointerData *, &b->tid)) < 0;
+}
+
+static int
+item_cmp(const void *a, const void *b)
+{
+	if (item_less(a, b))
+		return -1;
+	return item_less(b, a) ? 1 : 0;
+}
+
+CandidatePool *
+pool_create(Size max_bytes)
+{
+	CandidatePool *pool = palloc0(sizeof(CandidatePool));
+
+	pool->context = CurrentMemoryContext;
+	pool->max_items = Max(max_bytes / sizeof(PoolItem), POOL_INITIAL_ITEMS);
+	pool->max_items = Min(pool->max_items, MaxAllocHugeSize / sizeof(PoolItem));
+	pool->sort_mem = (int) Min(Max(max_bytes / 1024, 64), MAX_KILOBYTES);
+	pool->size = POOL_INITIAL_ITEMS;
+	pool->items = palloc(pool->size * sizeof(PoolItem));
+	return pool;
+}
+
+/* Forget all candidates; keep the memory. */
+void
+pool_reset(CandidatePool *pool)
+{
+	pool->head = pool->sorted_end = pool->n = 0;
+	if (pool->spill)
+		tuplesort_end(pool->spill);
+	pool->spill = NULL;
+	for (int i = 0; i < pool->nruns; i++)
+		tuplesort_end(pool->runs[i].sort);
+	pool->nruns = 0;
+}
+
+void
+pool_free(CandidatePool *pool)
+{
+	pool_reset(pool);
+	if (pool->slot)
+	{
+		ExecDropSingleTupleTableSlot(pool->slot);
+		ExecDropSingleTupleTableSlot(pool->sort_slot);
+		FreeTupleDesc(pool->tupdesc);
+	}
+	if (pool->runs)
+		pfree(pool->runs);
+	pfree(pool->items);
+	pfree(pool);
+}
+
+/* Send one candidate to the tuplesort of this batch. */
+static void
+spill_item(CandidatePool *pool, double distance, ItemPointer tid)
+{
+	if (pool->spill == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(pool->context);
+		AttrNumber	keys[] = {1, 2};
+		Oid			operators[] = {Float8LessOperator, TIDLessOperator};
+		Oid			collations[] = {InvalidOid, InvalidOid};
+		bool		nulls_first[] = {false, false};
+
+		if (pool->tupdesc == NULL)
+		{
+			pool->tupdesc = CreateTemplateTupleDesc(2);
+			TupleDescInitEntry(pool->tupdesc, 1, "distance", FLOAT8OID, -1, 0);
+			TupleDescInitEntry(pool->tupdesc, 2, "tid", TIDOID, -1, 0);
+			pool->slot = MakeSingleTupleTableSlot(pool->tupdesc, &TTSOpsVirtual);
+			pool->sort_slot = MakeSingleTupleTableSlot(pool->tupdesc, &TTSOpsMinimalTuple);
+		}
+		pool->spill = tuplesort_begin_heap(pool->tupdesc, 2, keys, operators,
+										   collations, nulls_first,
+										   pool->sort_mem, NULL, TUPLESORT_NONE);
+		MemoryContextSwitchTo(old);
+	}
+
+	ExecClearTuple(pool->slot);
+	pool->slot->tts_values[0] = Float8GetDatum(distance);
+	pool->slot->tts_isnull[0] = false;
+	pool->slot->tts_values[1] = PointerGetDatum(tid);
+	pool->slot->tts_isnull[1] = false;
+	ExecStoreVirtualTuple(pool->slot);
+	tuplesort_puttupleslot(pool->spill, pool->slot);
+}
+
+void
+pool_add(CandidatePool *pool, double distance, ItemPointer tid)
+{
+	PoolItem   *item;
+
+	if (unlikely(pool->n == pool->size))
+	{
+		if (pool->head > pool->size / 2)
+		{
+			/* the popped ones leave room enough */
+			memmove(pool->items, pool->items + pool->head,
+					(pool->n - pool->head) * sizeof(PoolItem));
+			pool->n -= pool->head;
+			pool->sorted_end -= pool->head;
+			pool->head = 0;
+		}
+		else if (pool->size < pool->max_items)
+		{
+			pool->size = Min(pool->size * 2, pool->max_items);
+			pool->items = repalloc_huge(pool->items, pool->size * sizeof(PoolItem));
+		}
+		else
+		{
+			spill_item(pool, distance, tid);
+			return;
+		}
+	}
+
+	item = &pool->items[pool->n++];
+	item->distance = distance;
+	item->tid = *tid;
+}
+
+static void
+advance_run(CandidatePool *pool, PoolRun *run)
+{
+	bool		isnull;
+
+	if (!tuplesort_gettupleslot(run->sort, true, false, pool->sort_slot, NULL))
+	{
+		run->exhausted = true;
+		return;
+	}
+	run->next.distance = DatumGetFloat8(slot_getattr(pool->sort_slot, 1, &isnull));
+	run->next.tid = *(ItemPointer) DatumGetPointer(slot_getattr(pool->sort_slot, 2, &isnull));
+}
+
+/* After the last candidate of a batch: what comes next may be among them. */
+void
+pool_end_batch(CandidatePool *pool)
+{
+	pool->sorted_end = pool->head;
+	if (pool->spill)
+	{
+		MemoryContext old = MemoryContextSwitchTo(pool->context);
+
+		tuplesort_performsort(pool->spill);
+		if (pool->runs == NULL)
+			pool->runs = palloc(sizeof(PoolRun));
+		else
+			pool->runs = repalloc(pool->runs, (pool->nruns + 1) * sizeof(PoolRun));
+		pool->runs[pool->nruns].sort = pool->spill;
+		pool->runs[pool->nruns].exhausted = false;
+		pool->spill = NULL;
+		advance_run(pool, &pool->runs[pool->nruns++]);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/*
+ * Bring the next few dozen candidates to the front and sort them.  A pivot
+ * from a small sample makes this one pass with a branch that is nearly always
+ * the same; where the sample misleads (few distinct distances), everything
+ * that is left is sorted.
+ */
+static void
+sort_front(CandidatePool *pool)
+{
+	PoolItem   *rest = pool->items + pool->head;
+	Size		n = pool->n - pool->head;
+	Size		front = 0;
+
+	if (n > 4 * POOL_FRONT)
+	{
+		PoolItem	sample[POOL_SAMPLE];
+		PoolItem	pivot;
+		Size		rank;
+
+		for (int i = 0; i < POOL_SAMPLE; i++)
+			sample[i] = rest[(n / POOL_SAMPLE) * i];
+		qsort(sample, POOL_SAMPLE, sizeof(PoolItem), item_cmp);
+		rank = POOL_SAMPLE * POOL_FRONT / n;
+		pivot = sample[rank];
+
+		for (Size i = 0; i < n; i++)
+		{
+			if (unlikely(!item_less(&pivot, &rest[i])))
+			{
+				PoolItem	tmp = rest[i];
+
+				rest[i] = rest[front];
+				rest[front++] = tmp;
+			}
+		}
+	}
+	if (front == 0 || front > n / 2)
+		front = n;
+
+	qsort(rest, front, sizeof(PoolItem), item_cmp);
+	pool->sorted_end = pool->head + front;
+}
+
+/* The nearest candidate not yet handed out; false when there is none. */
+bool
+pool_pop(CandidatePool *pool, double *distance, ItemPointer tid)
+{
+	PoolItem   *best = NULL;
+	PoolRun    *from = NULL;
+
+	if (pool->head == pool->sorted_end && pool->head < pool->n)
+		sort_front(pool);
+	if (pool->head < pool->n)
+		best = &pool->items[pool->head];
+
+	for (int i = 0; i < pool->nruns; i++)
+	{
+		PoolRun    *run = &pool->runs[i];
+
+		if (!run->exhausted && (best == NULL || item_less(&run->next, best)))
+		{
+			best = &run->next;
+			from = run;
+		}
+	}
+	if (best == NULL)
+		return false;
+
+	*distance = best->distance;
+	*tid = best->tid;
+	if (from)
+		advance_run(pool, from);
+	else
+		pool->head++;
+	return true;
+}

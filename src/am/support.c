@@ -1,0 +1,84 @@
+/*-------------------------------------------------------------------------
+ *
+ * support.c
+ *	  What an index knows of its column: metric, dimensions, value checks.
+ *
+ * The metric follows from the operator class's support procedures, as users
+ * of pgvector may have classes of their own made from the same functions:
+ * procedure 1 is vector_l2_squared_distance or vector_negative_inner_product,
+ * and with procedure 2 (the norm) the latter means cosine.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+
+#include "am/support.h"
+
+
+Metric
+support_metric(Relation index)
+{
+	FmgrInfo   *distance = index_getprocinfo(index, 1, SUPPORT_DISTANCE_PROC);
+
+	if (distance->fn_addr == vector_l2_squared_distance)
+		return METRIC_L2;
+	if (distance->fn_addr == vector_negative_inner_product)
+		return OidIsValid(index_getprocid(index, 1, SUPPORT_NORM_PROC)) ?
+			METRIC_COSINE : METRIC_IP;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("operator class of index \"%s\" has an unsupported distance function",
+					RelationGetRelationName(index)),
+			 errdetail("Support function 1 must be vector_l2_squared_distance or vector_negative_inner_product of vecdb.")));
+	pg_unreachable();
+}
+
+const char *
+support_metric_name(Metric metric)
+{
+	switch (metric)
+	{
+		case METRIC_L2:
+			return "l2";
+		case METRIC_IP:
+			return "ip";
+		case METRIC_COSINE:
+			return "cosine";
+	}
+	return "invalid";
+}
+
+/* The dimensions of the indexed column, from its type modifier. */
+int
+support_dims(Relation index, const char *am_name, int max_dims)
+{
+	int			dims = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
+
+	if (dims < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column does not have dimensions"),
+				 errhint("Give them with the type, for example vector(384), or cast an expression to it.")));
+	if (dims > max_dims)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("column cannot have more than %d dimensions for %s index",
+						max_dims, am_name)));
+	return dims;
+}
+
+/* A value to index or to search for: detoasted, of the index's dimensions. */
+Vector *
+support_value(Datum value, int dims)
+{
+	Vector	   *vector = DatumGetVector(value);
+
+	if (vector->dim != dims)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("different vector dimensions %d and %d", dims, vector->dim)));
+	return vector;
+}

@@ -1,0 +1,971 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_build.c
+ *	  ivfflatbuild, ivfflatbuildempty, parallel workers.
+ *
+ * A build samples the table (ivf_sample.c), finds centroids (quant/kmeans),
+ * assigns each row to the nearest one while it scans the table, sorts the
+ * rows by list with a tuplesort, and writes list after list, so that a list
+ * lies on consecutive blocks.  The pages are logged as a whole at the end.
+ *
+ * k-means and assignment are shared with parallel workers: all of them run
+ * participate(), over one block of memory laid out by plan_area(), in dynamic
+ * shared memory or, for a serial build, in our own.  Only the leader samples
+ * and writes pages.
+ *
+ * Memory: half of maintenance_work_mem for that block, half for the sorts.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/parallel.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xloginsert.h"
+#include "catalog/index.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "commands/progress.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/barrier.h"
+#include "storage/condition_variable.h"
+#include "storage/spin.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_progress.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
+
+#include "am/shm.h"
+#include "compat.h"
+#include "ivf/ivf_private.h"
+#include "quant/assign.h"
+#include "quant/kmeans.h"
+
+#define KEY_SHARED		UINT64CONST(0xB000000000000001)
+#define KEY_AREA		UINT64CONST(0xB000000000000002)
+#define KEY_SORT		UINT64CONST(0xB000000000000003)
+#define KEY_SCAN		UINT64CONST(0xB000000000000004)
+#define KEY_QUERY		UINT64CONST(0xB000000000000005)
+
+#define KMEANS_SEED			0x6B6D6E73
+#define KMEANS_ITERATIONS	10
+
+/* Where things lie in the area, in bytes from its beginning. */
+typedef struct IvfArea
+{
+	Size		sample;			/* sample_n * dims floats */
+	Size		centroids;		/* lists * dims floats */
+	Size		kmeans;			/* workspace of quant/kmeans */
+	Size		assign;			/* prepared centroids */
+	Size		queries;		/* nqueries * dims floats */
+	Size		assign_queries; /* prepared queries */
+	Size		nearest;		/* IvfNeighbor, per participant and query */
+	Size		total;
+} IvfArea;
+
+/* What all participants know. */
+typedef struct IvfBuildShared
+{
+	/* set before the start */
+	Oid			heapid;
+	Oid			indexid;
+	bool		concurrent;
+	int			dims;
+	int			metric;			/* Metric */
+	int			sample_n;
+	int			nqueries;
+	int			sort_mem;		/* kB for each participant */
+	KMeansParams kmeans;
+	IvfArea		area;
+
+	/* start: workers wait until the leader knows how many they are */
+	slock_t		mutex;
+	ConditionVariable changed;
+	bool		started;
+	Barrier		barrier;
+
+	/* results */
+	int			lists;			/* centroids that k-means made */
+	int			done;			/* workers that finished their scan */
+	double		heap_tuples;
+	double		index_tuples;
+} IvfBuildShared;
+
+/* One participant's assignment: rows are gathered into blocks. */
+typedef struct IvfAssign
+{
+	IvfBuildShared *shared;
+	char	   *area;
+	MemoryContext context;		/* of detoasted values; reset with each row */
+	Tuplesortstate *sort;
+	TupleTableSlot *slot;
+	uint32		row_size;
+	Size		slot_size;		/* a row with its varlena header */
+	int			block_rows;
+	int			n;				/* rows gathered */
+	char	   *block;			/* block_rows of slot_size */
+	uint32	   *lists;
+	float	   *distances;		/* block_rows * nqueries */
+	void	   *scratch;
+	IvfNeighbor *nearest;
+	double		index_tuples;
+} IvfAssign;
+
+/* The whole of a build, in the leader. */
+typedef struct IvfBuild
+{
+	Relation	heap;
+	Relation	index;
+	IndexInfo  *indexInfo;
+	Metric		metric;
+	int			dims;
+	IvfSample	sample;
+	IvfBuildShared *shared;
+	char	   *area;
+	ParallelContext *pcxt;		/* NULL in a serial build */
+	Sharedsort *sharedsort;
+	ParallelTableScanDesc scan;
+	Snapshot	snapshot;
+	Tuplesortstate *sort;
+} IvfBuild;
+
+static void
+interrupt(void *arg)
+{
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+barrier_sync(void *arg)
+{
+	BarrierArriveAndWait((Barrier *) arg, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+}
+
+/* Columns of the sort: list number, row as it goes to the page. */
+static TupleDesc
+sort_desc(void)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(2);
+
+	TupleDescInitEntry(desc, 1, "list", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, 2, "row", BYTEAOID, -1, 0);
+	return desc;
+}
+
+static Tuplesortstate *
+begin_sort(int sort_mem, SortCoordinate coordinate)
+{
+	AttrNumber	keys[] = {1};
+	Oid			operators[] = {Int4LessOperator};
+	Oid			collations[] = {InvalidOid};
+	bool		nulls_first[] = {false};
+
+	return tuplesort_begin_heap(sort_desc(), 1, keys, operators, collations,
+								nulls_first, sort_mem, coordinate, TUPLESORT_NONE);
+}
+
+/* Assign the rows gathered and hand them to the sort. */
+static void
+flush_block(IvfAssign *assign)
+{
+	IvfBuildShared *shared = assign->shared;
+	Size		ld = assign->slot_size / sizeof(float);
+	float	   *values = (float *) (assign->block + VARHDRSZ + IVF_ROW_HEAD);
+
+	if (assign->n == 0)
+		return;
+
+	assign_rows(assign->area + shared->area.assign, values, ld, NULL, assign->n,
+				assign->lists, NULL, assign->scratch, interrupt, NULL);
+	if (shared->nqueries > 0)
+		assign_distances(assign->area + shared->area.assign_queries, values, ld,
+						 assign->n, assign->distances, shared->nqueries,
+						 assign->scratch, interrupt, NULL);
+
+	for (int i = 0; i < assign->n; i++)
+	{
+		char	   *datum = assign->block + i * assign->slot_size;
+		IvfRow		row = (IvfRow) (datum + VARHDRSZ);
+		float	   *distances = assign->distances + (Size) i * shared->nqueries;
+
+		if (shared->metric == METRIC_COSINE)
+		{
+			float		scale = 1 / sqrtf(row->normsq);
+
+			for (int q = 0; q < shared->nqueries; q++)
+				distances[q] *= scale;
+		}
+		ivf_calibration_add(assign->nearest, shared->nqueries, distances, assign->lists[i]);
+
+		ExecClearTuple(assign->slot);
+		assign->slot->tts_values[0] = Int32GetDatum((int32) assign->lists[i]);
+		assign->slot->tts_isnull[0] = false;
+		assign->slot->tts_values[1] = PointerGetDatum(datum);
+		assign->slot->tts_isnull[1] = false;
+		ExecStoreVirtualTuple(assign->slot);
+		tuplesort_puttupleslot(assign->sort, assign->slot);
+	}
+	assign->index_tuples += assign->n;
+	assign->n = 0;
+}
+
+/* A row of the table. */
+static void
+assign_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+				bool tupleIsAlive, void *arg)
+{
+	IvfAssign  *assign = (IvfAssign *) arg;
+	char	   *datum = assign->block + assign->n * assign->slot_size;
+	MemoryContext old;
+
+	if (isnull[0])
+		return;
+
+	old = MemoryContextSwitchTo(assign->context);
+	SET_VARSIZE(datum, assign->slot_size);
+	if (ivf_form_row(assign->shared->metric, assign->shared->dims, values[0], tid,
+					 (IvfRow) (datum + VARHDRSZ)))
+		assign->n++;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(assign->context);
+
+	if (assign->n == assign->block_rows)
+		flush_block(assign);
+}
+
+/*
+ * The share of one participant in the build, from the sample to the sorted
+ * rows; number 0 is the leader.  In a parallel build all of them run it at
+ * the same time.
+ */
+static Tuplesortstate *
+participate(IvfBuildShared *shared, char *area, int number, Relation heap,
+			Relation index, IndexInfo *indexInfo, Sharedsort *sharedsort,
+			ParallelTableScanDesc pscan)
+{
+	KMeansSync	sync = shared->kmeans.participants > 1 ? barrier_sync : NULL;
+	float	   *centroids = (float *) (area + shared->area.centroids);
+	bool		ip = shared->metric != METRIC_L2;
+	IvfAssign	assign = {0};
+	SortCoordinateData coordinate;
+	TableScanDesc scan = NULL;
+	Size		scratch_size;
+	double		heap_tuples;
+	int			lists;
+
+	/* find the centroids */
+	if (number == 0)
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_KMEANS);
+	lists = kmeans_run(area + shared->area.kmeans, number,
+					   (float *) (area + shared->area.sample), centroids,
+					   sync, interrupt, &shared->barrier);
+	scratch_size = Max(assign_scratch_size(lists, shared->dims),
+					   assign_scratch_size(Max(shared->nqueries, 1), shared->dims));
+	assign.scratch = palloc_extended(scratch_size, MCXT_ALLOC_HUGE);
+	if (number == 0)
+	{
+		shared->lists = lists;
+		assign_prepare(area + shared->area.assign, centroids, lists, shared->dims, ip,
+					   assign.scratch);
+		if (shared->nqueries > 0)
+			assign_prepare(area + shared->area.assign_queries,
+						   (float *) (area + shared->area.queries),
+						   shared->nqueries, shared->dims, ip, assign.scratch);
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_ASSIGN);
+	}
+	if (sync)
+		sync(&shared->barrier);
+
+	/* assign the rows of our part of the table */
+	assign.shared = shared;
+	assign.area = area;
+	assign.context = AllocSetContextCreate(CurrentMemoryContext, "ivfflat build row",
+										   ALLOCSET_DEFAULT_SIZES);
+	assign.row_size = IVF_ROW_HEAD + sizeof(float) * shared->dims;
+	assign.slot_size = VARHDRSZ + assign.row_size;
+	assign.block_rows = assign_block_rows(shared->dims);
+	assign.block = palloc(assign.slot_size * assign.block_rows);
+	assign.lists = palloc(sizeof(uint32) * assign.block_rows);
+	assign.distances = palloc(sizeof(float) * assign.block_rows * Max(shared->nqueries, 1));
+	assign.nearest = (IvfNeighbor *) (area + shared->area.nearest) +
+		(Size) number * shared->nqueries * IVF_CALIBRATION_K;
+	ivf_calibration_reset(assign.nearest, shared->nqueries);
+	assign.slot = MakeSingleTupleTableSlot(sort_desc(), &TTSOpsVirtual);
+
+	if (sharedsort)
+	{
+		coordinate.isWorker = true;
+		coordinate.nParticipants = -1;
+		coordinate.sharedsort = sharedsort;
+	}
+	assign.sort = begin_sort(shared->sort_mem, sharedsort ? &coordinate : NULL);
+	if (pscan)
+		scan = table_beginscan_parallel(heap, pscan);
+	heap_tuples = table_index_build_scan(heap, index, indexInfo, true, number == 0,
+										 assign_callback, &assign, scan);
+	flush_block(&assign);
+	tuplesort_performsort(assign.sort);
+
+	SpinLockAcquire(&shared->mutex);
+	shared->heap_tuples += heap_tuples;
+	shared->index_tuples += assign.index_tuples;
+	shared->done++;
+	SpinLockRelease(&shared->mutex);
+	ConditionVariableBroadcast(&shared->changed);
+
+	ereport(DEBUG1,
+			(errmsg_internal("%s processed %.0f tuples",
+							 number == 0 ? "leader" : "worker", heap_tuples)));
+
+	ExecDropSingleTupleTableSlot(assign.slot);
+	MemoryContextDelete(assign.context);
+	pfree(assign.block);
+	pfree(assign.lists);
+	pfree(assign.distances);
+	pfree(assign.scratch);
+	return assign.sort;
+}
+
+/* A parallel worker. */
+PGDLLEXPORT void ivfflat_parallel_build(dsm_segment *seg, shm_toc *toc);
+
+void
+ivfflat_parallel_build(dsm_segment *seg, shm_toc *toc)
+{
+	IvfBuildShared *shared = shm_toc_lookup(toc, KEY_SHARED, false);
+	char	   *area = shm_toc_lookup(toc, KEY_AREA, false);
+	Sharedsort *sharedsort = shm_toc_lookup(toc, KEY_SORT, false);
+	ParallelTableScanDesc pscan = shm_toc_lookup(toc, KEY_SCAN, false);
+	char	   *query = shm_toc_lookup(toc, KEY_QUERY, true);
+	LOCKMODE	heap_lock = shared->concurrent ? ShareUpdateExclusiveLock : ShareLock;
+	LOCKMODE	index_lock = shared->concurrent ? RowExclusiveLock : AccessExclusiveLock;
+	Relation	heap;
+	Relation	index;
+	IndexInfo  *indexInfo;
+
+	debug_query_string = query;
+	pgstat_report_activity(STATE_RUNNING, debug_query_string);
+
+	heap = table_open(shared->heapid, heap_lock);
+	index = index_open(shared->indexid, index_lock);
+	indexInfo = BuildIndexInfo(index);
+	indexInfo->ii_Concurrent = shared->concurrent;
+
+	ConditionVariablePrepareToSleep(&shared->changed);
+	for (;;)
+	{
+		bool		started;
+
+		SpinLockAcquire(&shared->mutex);
+		started = shared->started;
+		SpinLockRelease(&shared->mutex);
+		if (started)
+			break;
+		ConditionVariableSleep(&shared->changed, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+	}
+	ConditionVariableCancelSleep();
+
+	tuplesort_attach_shared(sharedsort, seg);
+	tuplesort_end(participate(shared, area, ParallelWorkerNumber + 1, heap, index,
+							  indexInfo, sharedsort, pscan));
+
+	index_close(index, index_lock);
+	table_close(heap, heap_lock);
+}
+
+/* Room for one more thing in the area, on a cache line of its own. */
+static Size
+reserve(Size *total, Size bytes)
+{
+	Size		at = *total;
+
+	*total = add_size(at, TYPEALIGN(64, bytes));
+	return at;
+}
+
+static Size
+reserve_array(Size *total, Size n, Size size)
+{
+	return reserve(total, mul_size(n, size));
+}
+
+/* Lay out the area; participants is the most there may be. */
+static void
+plan_area(IvfArea *area, const KMeansParams *kmeans, int nqueries)
+{
+	Size		vector = mul_size(sizeof(float), kmeans->dim);
+	Size		total = 0;
+
+	area->centroids = reserve_array(&total, kmeans->k, vector);
+	area->kmeans = reserve_array(&total, 1, kmeans_workspace_size(kmeans));
+	area->assign = reserve_array(&total, 1, assign_size(kmeans->k, kmeans->dim));
+	area->queries = reserve_array(&total, nqueries, vector);
+	area->assign_queries = nqueries > 0 ?
+		reserve_array(&total, 1, assign_size(nqueries, kmeans->dim)) : 0;
+	area->nearest = reserve_array(&total, (Size) kmeans->participants * nqueries,
+								  sizeof(IvfNeighbor) * IVF_CALIBRATION_K);
+	/* last, so that its offset is the size of all the rest */
+	area->sample = reserve_array(&total, kmeans->n, vector);
+	area->total = total;
+}
+
+/* What the participants find when they are let go. */
+static void
+init_shared(IvfBuildShared *shared, const IvfBuildShared *plan)
+{
+	*shared = *plan;
+	SpinLockInit(&shared->mutex);
+	ConditionVariableInit(&shared->changed);
+}
+
+/* Move the sample into the area and make the queries of the calibration. */
+static void
+fill_area(IvfBuild *build)
+{
+	IvfBuildShared *shared = build->shared;
+	float	   *sample = (float *) (build->area + shared->area.sample);
+
+	memcpy(sample, build->sample.values, sizeof(float) * build->dims * shared->sample_n);
+	pfree(build->sample.values);
+	build->sample.values = NULL;
+	shared->nqueries = ivf_calibration_queries(sample, shared->sample_n, build->dims,
+											   build->metric,
+											   (float *) (build->area + shared->area.queries));
+}
+
+/*
+ * Set up shared memory and launch workers.  False when there are none: no
+ * room, no slot, no luck; then nothing is left behind, and the build goes on
+ * alone.
+ */
+static bool
+begin_parallel(IvfBuild *build, IvfBuildShared *plan, int workers)
+{
+	ParallelContext *pcxt;
+	Size		sort_size;
+	Size		scan_size;
+	Size		query_size = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+	char	   *query;
+
+	if (!shm_has_room(plan->area.total))
+	{
+		ereport(NOTICE,
+				(errmsg("ivfflat index is built without parallel workers"),
+				 errdetail("A parallel build needs %zu MB of shared memory, which are not free.",
+						   plan->area.total / (1024 * 1024) + 1),
+				 errhint("Give /dev/shm more room, or lower maintenance_work_mem.")));
+		return false;
+	}
+
+	EnterParallelMode();
+	pcxt = CreateParallelContext("vecdb", "ivfflat_parallel_build", workers);
+	build->snapshot = plan->concurrent ?
+		RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
+
+	scan_size = table_parallelscan_estimate(build->heap, build->snapshot);
+	sort_size = tuplesort_estimate_shared(workers + 1);
+	shm_toc_estimate_chunk(&pcxt->estimator, sizeof(IvfBuildShared));
+	shm_toc_estimate_chunk(&pcxt->estimator, plan->area.total);
+	shm_toc_estimate_chunk(&pcxt->estimator, sort_size);
+	shm_toc_estimate_chunk(&pcxt->estimator, scan_size);
+	shm_toc_estimate_keys(&pcxt->estimator, 4);
+	if (query_size > 0)
+	{
+		shm_toc_estimate_chunk(&pcxt->estimator, query_size);
+		shm_toc_estimate_keys(&pcxt->estimator, 1);
+	}
+	InitializeParallelDSM(pcxt);
+
+	if (pcxt->seg != NULL)
+	{
+		build->shared = shm_toc_allocate(pcxt->toc, sizeof(IvfBuildShared));
+		shm_toc_insert(pcxt->toc, KEY_SHARED, build->shared);
+		build->area = shm_toc_allocate(pcxt->toc, plan->area.total);
+		shm_toc_insert(pcxt->toc, KEY_AREA, build->area);
+		build->sharedsort = shm_toc_allocate(pcxt->toc, sort_size);
+		shm_toc_insert(pcxt->toc, KEY_SORT, build->sharedsort);
+		build->scan = shm_toc_allocate(pcxt->toc, scan_size);
+		shm_toc_insert(pcxt->toc, KEY_SCAN, build->scan);
+		if (query_size > 0)
+		{
+			query = shm_toc_allocate(pcxt->toc, query_size);
+			memcpy(query, debug_query_string, query_size);
+			shm_toc_insert(pcxt->toc, KEY_QUERY, query);
+		}
+		init_shared(build->shared, plan);
+		tuplesort_initialize_shared(build->sharedsort, workers + 1, pcxt->seg);
+		table_parallelscan_initialize(build->heap, build->scan, build->snapshot);
+
+		LaunchParallelWorkers(pcxt);
+	}
+
+	if (pcxt->seg == NULL || pcxt->nworkers_launched == 0)
+	{
+		if (pcxt->seg)
+			WaitForParallelWorkersToFinish(pcxt);
+		if (IsMVCCSnapshot(build->snapshot))
+			UnregisterSnapshot(build->snapshot);
+		DestroyParallelContext(pcxt);
+		ExitParallelMode();
+		build->shared = NULL;
+		build->sharedsort = NULL;
+		build->scan = NULL;
+		return false;
+	}
+	build->pcxt = pcxt;
+	ereport(DEBUG1, (errmsg_internal("using %d parallel workers", pcxt->nworkers_launched)));
+
+	/* Everybody passes the same barriers, so be sure who everybody is. */
+	WaitForParallelWorkersToAttach(pcxt);
+	build->shared->kmeans.participants = pcxt->nworkers_launched + 1;
+	return true;
+}
+
+/* Run the participants; afterwards build->sort gives all rows by list. */
+static void
+run_participants(IvfBuild *build)
+{
+	IvfBuildShared *shared = build->shared;
+	int			participants = shared->kmeans.participants;
+	SortCoordinateData coordinate;
+	Tuplesortstate *own;
+
+	kmeans_init(build->area + shared->area.kmeans, &shared->kmeans);
+	if (build->pcxt)
+	{
+		BarrierInit(&shared->barrier, participants);
+		SpinLockAcquire(&shared->mutex);
+		shared->started = true;
+		SpinLockRelease(&shared->mutex);
+		ConditionVariableBroadcast(&shared->changed);
+	}
+
+	own = participate(shared, build->area, 0, build->heap, build->index,
+					  build->indexInfo, build->sharedsort, build->scan);
+	if (build->pcxt == NULL)
+	{
+		build->sort = own;
+		return;
+	}
+	tuplesort_end(own);
+
+	for (;;)
+	{
+		int			done;
+
+		SpinLockAcquire(&shared->mutex);
+		done = shared->done;
+		SpinLockRelease(&shared->mutex);
+		if (done == participants)
+			break;
+		ConditionVariableSleep(&shared->changed, WAIT_EVENT_PARALLEL_CREATE_INDEX_SCAN);
+	}
+	ConditionVariableCancelSleep();
+
+	coordinate.isWorker = false;
+	coordinate.nParticipants = participants;
+	coordinate.sharedsort = build->sharedsort;
+	build->sort = begin_sort(shared->sort_mem * participants, &coordinate);
+	tuplesort_performsort(build->sort);
+}
+
+static void
+end_parallel(IvfBuild *build)
+{
+	WaitForParallelWorkersToFinish(build->pcxt);
+	if (IsMVCCSnapshot(build->snapshot))
+		UnregisterSnapshot(build->snapshot);
+	DestroyParallelContext(build->pcxt);
+	ExitParallelMode();
+}
+
+/* ---- writing pages ---- */
+
+/* One more block of the index that is being built. */
+static Buffer
+build_page(Relation index, ForkNumber fork, uint8 kind)
+{
+	Buffer		buf = page_new(index, fork, IVF_SPECIAL_SIZE, true);
+
+	page_init(BufferGetPage(buf), IVF_SPECIAL_SIZE, kind);
+	MarkBufferDirty(buf);
+	return buf;
+}
+
+/* Reserve consecutive blocks of a kind; returns the first. */
+static BlockNumber
+build_run(Relation index, ForkNumber fork, uint8 kind, uint32 blocks)
+{
+	BlockNumber start = InvalidBlockNumber;
+
+	for (uint32 i = 0; i < blocks; i++)
+	{
+		Buffer		buf = build_page(index, fork, kind);
+
+		CHECK_FOR_INTERRUPTS();
+		if (i == 0)
+			start = BufferGetBlockNumber(buf);
+		page_release(buf);
+	}
+	return start;
+}
+
+/* Put bytes onto a page that build_page() made. */
+static void
+write_content(Relation index, ForkNumber fork, BlockNumber blkno, int offset,
+			  const void *data, Size bytes)
+{
+	Buffer		buf = page_read_fork(index, fork, blkno, BUFFER_LOCK_EXCLUSIVE,
+									 IVF_SPECIAL_SIZE);
+	Page		page = BufferGetPage(buf);
+	PageEdit	edit;
+
+	page_edit_begin(&edit, index, true);
+	page = page_edit_add(&edit, buf, false);
+	memcpy(IvfPageContent(page) + offset, data, bytes);
+	if (IvfPageUsed(page) < offset + bytes)
+		IvfPageSetUsed(page, offset + bytes);
+	page_edit_commit(&edit);
+	page_release(buf);
+}
+
+/* The head of a list, or the page behind prev (which is released). */
+static Buffer
+build_list_page(Relation index, ForkNumber fork, uint32 list, uint32 generation, Buffer prev)
+{
+	Buffer		buf = build_page(index, fork, IVF_PAGE_LIST);
+	uint32		seq = 1;
+
+	if (BufferIsValid(prev))
+	{
+		IvfPageOpaque opaque = IvfPageGetOpaque(BufferGetPage(prev));
+
+		seq = opaque->seq + 1;
+		opaque->next = BufferGetBlockNumber(buf);
+		opaque->next_seq = seq;
+		MarkBufferDirty(prev);
+		page_release(prev);
+	}
+	ivf_page_init_list(BufferGetPage(buf), IVF_PAGE_LIST, list, generation, seq);
+	return buf;
+}
+
+/* Make the directory's blocks, and those of the centroids if there are any. */
+static void
+build_directory(Relation index, ForkNumber fork, IvfMetaPageData *meta)
+{
+	uint32		dir = (meta->lists + IVF_LISTS_PER_PAGE - 1) / IVF_LISTS_PER_PAGE;
+	uint32		cent;
+
+	meta->dir_extents = ivf_extents_add(meta->dir, 0, 0,
+										build_run(index, fork, IVF_PAGE_DIR, dir), dir);
+	if (meta->generation == 0)
+		return;
+	cent = ivf_centroids_per_page(meta->dims) > 0 ?
+		(meta->lists + ivf_centroids_per_page(meta->dims) - 1) / ivf_centroids_per_page(meta->dims) :
+		meta->lists * ivf_pages_per_centroid(meta->dims);
+	meta->cent_extents = ivf_extents_add(meta->cent, 0, 0,
+										 build_run(index, fork, IVF_PAGE_CENT, cent), cent);
+}
+
+static void
+write_directory(Relation index, ForkNumber fork, const IvfMetaPageData *meta,
+				const IvfListData *entries)
+{
+	for (uint32 list = 0; list < meta->lists; list++)
+	{
+		int			slot;
+		BlockNumber blkno = ivf_list_block(meta, list, &slot);
+
+		CHECK_FOR_INTERRUPTS();
+		write_content(index, fork, blkno, slot * sizeof(IvfListData), &entries[list],
+					  sizeof(IvfListData));
+	}
+}
+
+static void
+write_centroids(Relation index, const IvfMetaPageData *meta, const float *centroids)
+{
+	for (uint32 list = 0; list < meta->lists; list++)
+	{
+		int			slot;
+		BlockNumber blkno = ivf_centroid_block(meta, list, &slot);
+		const float *centroid = centroids + (Size) list * meta->dims;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int done = 0; done < meta->dims; done += IVF_CONT_FLOATS, blkno++)
+		{
+			int			part = Min(meta->dims - done, IVF_CONT_FLOATS);
+
+			write_content(index, MAIN_FORKNUM, blkno,
+						  slot * meta->dims * sizeof(float), centroid + done,
+						  part * sizeof(float));
+		}
+	}
+}
+
+/* An index without rows: metapage, a directory of one list, its empty page. */
+static void
+build_empty(Relation index, ForkNumber fork, Metric metric, int dims)
+{
+	IvfMetaPageData meta;
+	IvfListData entry = {0};
+	Buffer		metabuf = build_page(index, fork, IVF_PAGE_META);
+	Buffer		listbuf;
+
+	ivf_meta_init(&meta, dims, metric);
+	meta.lists = meta.lists_alive = 1;
+	build_directory(index, fork, &meta);
+	listbuf = build_list_page(index, fork, 0, 0, InvalidBuffer);
+	entry.head = entry.insert = BufferGetBlockNumber(listbuf);
+	entry.pages = 1;
+	page_release(listbuf);
+	write_directory(index, fork, &meta, &entry);
+	ivf_meta_write(index, metabuf, &meta);
+	page_release(metabuf);
+}
+
+/* Write all lists from the sorted rows. */
+static void
+load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
+{
+	Relation	index = build->index;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(sort_desc(), &TTSOpsMinimalTuple);
+	uint32		max_rows = Max(ivf_rows_per_page(meta->row_size), 1);
+	IvfRow		long_row = palloc(meta->row_size);
+	int64		loaded = 0;
+	bool		more;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_LOAD);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
+								 (int64) build->shared->index_tuples);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, 0);
+
+	more = tuplesort_gettupleslot(build->sort, true, false, slot, NULL);
+	for (uint32 list = 0; list < meta->lists; list++)
+	{
+		IvfListData *entry = &entries[list];
+		Buffer		buf = build_list_page(index, MAIN_FORKNUM, list, meta->generation,
+										  InvalidBuffer);
+		uint32		on_page = 0;
+
+		entry->head = BufferGetBlockNumber(buf);
+		entry->generation = meta->generation;
+		entry->pages = 1;
+		while (more)
+		{
+			bool		isnull;
+			bytea	   *datum;
+			Page		page;
+
+			CHECK_FOR_INTERRUPTS();
+			if (DatumGetInt32(slot_getattr(slot, 1, &isnull)) != (int32) list)
+				break;
+			datum = DatumGetByteaPP(slot_getattr(slot, 2, &isnull));
+			if (on_page == max_rows)
+			{
+				buf = build_list_page(index, MAIN_FORKNUM, list, meta->generation, buf);
+				entry->pages++;
+				on_page = 0;
+			}
+			if (meta->row_size > IVF_PAGE_CAPACITY)
+			{
+				memcpy(long_row, VARDATA_ANY(datum), meta->row_size);
+				ivf_write_long_row(index, meta, buf, long_row, true);
+			}
+			else
+			{
+				page = BufferGetPage(buf);
+				memcpy(IvfPageContent(page) + IvfPageUsed(page), VARDATA_ANY(datum),
+					   meta->row_size);
+				IvfPageSetUsed(page, IvfPageUsed(page) + meta->row_size);
+				MarkBufferDirty(buf);
+			}
+			on_page++;
+			entry->rows++;
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, ++loaded);
+			more = tuplesort_gettupleslot(build->sort, true, false, slot, NULL);
+		}
+		entry->insert = BufferGetBlockNumber(buf);
+		page_release(buf);
+	}
+	if (more)
+		elog(ERROR, "ivfflat build assigned a row to a list that does not exist");
+
+	ExecDropSingleTupleTableSlot(slot);
+	pfree(long_row);
+}
+
+/* Write the index, metapage last, and log it. */
+static void
+write_index(IvfBuild *build)
+{
+	Relation	index = build->index;
+	IvfBuildShared *shared = build->shared;
+	float	   *centroids = (float *) (build->area + shared->area.centroids);
+	Buffer		metabuf = build_page(index, MAIN_FORKNUM, IVF_PAGE_META);
+	IvfMetaPageData meta;
+	IvfListData *entries;
+
+	Assert(BufferGetBlockNumber(metabuf) == IVF_META_BLOCK);
+	page_release(metabuf);
+
+	ivf_meta_init(&meta, build->dims, build->metric);
+	meta.generation = 1;
+	meta.lists = meta.lists_alive = shared->lists;
+	meta.rows_at_build = (uint64) shared->index_tuples;
+	build_directory(index, MAIN_FORKNUM, &meta);
+	write_centroids(index, &meta, centroids);
+
+	entries = palloc0(sizeof(IvfListData) * meta.lists);
+	load_lists(build, &meta, entries);
+	write_directory(index, MAIN_FORKNUM, &meta, entries);
+	pfree(entries);
+
+	ivf_calibrate(&meta, centroids, (float *) (build->area + shared->area.queries),
+				  shared->nqueries, (IvfNeighbor *) (build->area + shared->area.nearest),
+				  shared->kmeans.participants);
+	metabuf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
+	ivf_meta_write(index, metabuf, &meta);
+	page_release(metabuf);
+}
+
+/* pgvector's words: tools that create the index first know them. */
+static void
+notice_little_data(void)
+{
+	ereport(NOTICE,
+			(errmsg("ivfflat index created with little data"),
+			 errdetail("This will cause low recall."),
+			 errhint("Drop the index until the table has more data.")));
+}
+
+/* Lay out the area for so many participants, and share out the sort memory. */
+static void
+plan_participants(IvfBuildShared *plan, int participants, Size memory)
+{
+	plan->kmeans.participants = participants;
+	plan_area(&plan->area, &plan->kmeans, IVF_CALIBRATION_QUERIES);
+	plan->sort_mem = (int) Max(memory / 1024 / 2 / participants, 64);
+}
+
+/*
+ * The centroids and their training must fit the memory allowed, whatever the
+ * sample is: fewer lists if the number was ours to choose, else an error.
+ */
+static void
+fit_memory(IvfBuild *build, IvfBuildShared *plan, Size memory)
+{
+	for (;;)
+	{
+		Size		needed;
+
+		plan_participants(plan, 1, memory);
+		needed = plan->area.sample; /* all that lies before the sample */
+		if (needed <= memory || plan->kmeans.k == 1)
+			return;
+		if (ivfflat_option_lists(build->index) != OPTION_UNSET)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("memory required is %zu MB, maintenance_work_mem is %d MB",
+							needed / (1024 * 1024) + 1, maintenance_work_mem / 1024),
+					 errhint("Increase maintenance_work_mem, or decrease lists.")));
+		plan->kmeans.k /= 2;
+	}
+}
+
+/* Plan and run a build over a table that has rows. */
+static void
+build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
+{
+	IvfBuildShared plan = {0};
+	int			workers;
+
+	plan.heapid = RelationGetRelid(build->heap);
+	plan.indexid = RelationGetRelid(build->index);
+	plan.concurrent = build->indexInfo->ii_Concurrent;
+	plan.dims = build->dims;
+	plan.metric = build->metric;
+	plan.sample_n = build->sample.n;
+	plan.kmeans.n = build->sample.n;
+	plan.kmeans.dim = build->dims;
+	plan.kmeans.k = Min(build->sample.lists, build->sample.n);
+	plan.kmeans.spherical = build->metric != METRIC_L2;
+	plan.kmeans.max_iterations = KMEANS_ITERATIONS;
+	plan.kmeans.seed = KMEANS_SEED;
+
+	fit_memory(build, &plan, memory);
+	workers = plan_build_workers(build->heap, build->index, build->indexInfo);
+	plan_participants(&plan, workers + 1, memory);
+	if (workers == 0 || !begin_parallel(build, &plan, workers))
+	{
+		plan_participants(&plan, 1, memory);
+		build->shared = palloc(sizeof(IvfBuildShared));
+		build->area = palloc_extended(plan.area.total, MCXT_ALLOC_HUGE);
+		init_shared(build->shared, &plan);
+	}
+	fill_area(build);
+	run_participants(build);
+	write_index(build);
+	result->heap_tuples = build->shared->heap_tuples;
+	result->index_tuples = build->shared->index_tuples;
+
+	tuplesort_end(build->sort);
+	if (build->pcxt)
+		end_parallel(build);
+	else
+		pfree(build->area);
+}
+
+IndexBuildResult *
+ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
+{
+	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
+	IvfBuild	build = {0};
+	Size		memory = (Size) maintenance_work_mem * 1024;
+	int			option = ivfflat_option_lists(index);
+
+	if (RelationGetNumberOfBlocks(index) != 0)
+		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
+
+	build.heap = heap;
+	build.index = index;
+	build.indexInfo = indexInfo;
+	build.metric = support_metric(index);
+	build.dims = support_dims(index, "ivfflat", VECTOR_MAX_DIM);
+
+	ivf_sample_rows(heap, index, indexInfo, build.metric, build.dims, memory / 2,
+					&build.sample);
+	if (build.sample.n == 0)
+	{
+		notice_little_data();
+		build_empty(index, MAIN_FORKNUM, build.metric, build.dims);
+	}
+	else
+	{
+		if (build.sample.n < option)
+			notice_little_data();
+		build_lists(&build, memory, result);
+	}
+
+	if (RelationNeedsWAL(index))
+		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
+	return result;
+}
+
+/* The init fork of an unlogged index, always logged: a crash copies it. */
+void
+ivfflatbuildempty(Relation index)
+{
+	build_empty(index, INIT_FORKNUM, support_metric(index),
+				support_dims(index, "ivfflat", VECTOR_MAX_DIM));
+	log_newpage_range(index, INIT_FORKNUM, 0,
+					  RelationGetNumberOfBlocksInFork(index, INIT_FORKNUM), true);
+}

@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_cost.c
+ *	  ivfflatcostestimate.
+ *
+ * A scan pays before its first row: the centroids are ranked and the first
+ * batch of lists is read (startup cost).  Asked for every row it reads the
+ * whole index (total cost); the planner draws a straight line between the
+ * two, so LIMIT, and filters that thin the rows out, decide.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/relation.h"
+#include "optimizer/cost.h"
+#include "optimizer/optimizer.h"
+#include "utils/float.h"
+#include "utils/selfuncs.h"
+#include "utils/spccache.h"
+
+#include "compat.h"
+#include "ivf/ivf_private.h"
+
+/* Pages of directory, centroids and metapage: read by every scan. */
+static double
+fixed_pages(const IvfMetaPageData *meta)
+{
+	double		pages = 1;
+
+	for (int i = 0; i < meta->dir_extents; i++)
+		pages += meta->dir[i].blocks;
+	for (int i = 0; i < meta->cent_extents; i++)
+		pages += meta->cent[i].blocks;
+	return pages;
+}
+
+void
+ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
+					Cost *startup_cost, Cost *total_cost,
+					Selectivity *selectivity, double *correlation,
+					double *pages)
+{
+	GenericCosts costs = {0};
+	IvfMetaPageData meta;
+	IvfflatSearch search;
+	Relation	index;
+	double		random_page_cost;
+	double		seq_page_cost;
+	double		fixed;
+	double		list_pages;
+	double		share;
+	double		read;
+	int			probes;
+
+	/* it serves no search but ORDER BY column OP value */
+	if (path->indexorderbys == NIL)
+	{
+		*startup_cost = *total_cost = get_float8_infinity();
+		*selectivity = 0;
+		*correlation = 0;
+		*pages = 0;
+		disable_path(path);
+		return;
+	}
+
+	genericcostestimate(root, path, loop_count, &costs);
+
+	index = index_open(path->indexinfo->indexoid, NoLock);
+	ivf_meta_read(index, &meta);
+	ivfflat_search_options(index, &search);
+	index_close(index, NoLock);
+	get_tablespace_page_costs(path->indexinfo->reltablespace,
+							  &random_page_cost, &seq_page_cost);
+
+	probes = search.probes > 0 ? search.probes : ivf_probes_for(&meta, search.target_recall);
+	share = Min((double) probes / meta.lists_alive, 1.0);
+	fixed = Min(fixed_pages(&meta), Max(path->indexinfo->pages, 1));
+	list_pages = Max(path->indexinfo->pages - fixed, 1);
+
+	/*
+	 * A list lies on consecutive blocks: one random read, then sequential
+	 * ones.  Where the vectors are TOASTed the table has far fewer pages than
+	 * the index, and the planner does not charge a sequential scan for the
+	 * TOAST table; to be fair, do not charge more pages than it does.
+	 */
+	read = list_pages * share;
+	if (share < 0.5 && read > path->indexinfo->rel->pages)
+		read = path->indexinfo->rel->pages;
+	*startup_cost = fixed * seq_page_cost + random_page_cost +
+		Min(probes, read) * (random_page_cost - seq_page_cost) + read * seq_page_cost;
+
+	/* a distance for each centroid, and for each row with its sort */
+	*startup_cost += cpu_operator_cost * meta.lists +
+		(cpu_index_tuple_cost + cpu_operator_cost) * path->indexinfo->tuples * share;
+
+	*total_cost = *startup_cost + costs.indexTotalCost;
+	*selectivity = costs.indexSelectivity;
+	*correlation = 0;
+	*pages = costs.numIndexPages;
+}

@@ -1,0 +1,389 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_list.c
+ *	  Chains of list pages: walk them, read their rows, append a row.
+ *
+ * Rows never move to another page, so a reader that was interrupted on its
+ * way along a chain has missed nothing it must see on the pages behind it.
+ * What can happen is that VACUUM takes an empty page out of the chain while
+ * the reader is between two pages: it then arrives at a page that is free,
+ * or in another list, or back in this one with another seq.  Seq ascends
+ * along a chain and a new page gets the seq of the tail plus one, so all rows
+ * the reader must still see are on pages with a higher seq than the last one
+ * it visited: it begins again at the head and skips pages up to that seq.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "compat.h"
+#include "ivf/ivf_private.h"
+
+/*
+ * An insert begins again at the head when VACUUM took its page away; that it
+ * should happen so often in one insert means that a link is wrong.
+ */
+#define MAX_RESTARTS	100
+
+/* Is this a page of that list, in that generation? */
+static inline bool
+page_of_list(Page page, PageVerdict verdict, uint32 list, uint32 generation)
+{
+	return verdict == PAGE_OK &&
+		IvfPageKind(page) == IVF_PAGE_LIST &&
+		IvfPageGetOpaque(page)->list == list &&
+		IvfPageGetOpaque(page)->generation == generation;
+}
+
+/* Format a LIST or CONT page: no rows, no successor. */
+void
+ivf_page_init_list(Page page, uint8 kind, uint32 list, uint32 generation,
+				   uint32 seq)
+{
+	IvfPageOpaque opaque;
+
+	page_init(page, IVF_SPECIAL_SIZE, kind);
+	opaque = IvfPageGetOpaque(page);
+	opaque->next = InvalidBlockNumber;
+	opaque->next_seq = 0;
+	opaque->seq = seq;
+	opaque->list = list;
+	opaque->generation = generation;
+	opaque->cont = InvalidBlockNumber;
+}
+
+/* How many rows begin on a LIST page; ERROR when pd_lower does not fit. */
+int
+ivf_page_rows(Relation index, BlockNumber blkno, Page page, uint32 row_size)
+{
+	uint32		used = IvfPageUsed(page);
+
+	if (likely(row_size <= IVF_PAGE_CAPACITY))
+	{
+		if (unlikely(used % row_size != 0))
+			page_corrupted(index, blkno,
+						   "The content of %u bytes is no whole number of rows of %u bytes.",
+						   used, row_size);
+		return used / row_size;
+	}
+	if (unlikely(used != 0 && used != IVF_ROW_HEAD + IVF_HEAD_FLOATS * sizeof(float)))
+		page_corrupted(index, blkno, "The first part of a row has %u bytes.", used);
+	return used != 0;
+}
+
+/* Stand before the first page of a list. */
+void
+ivf_cursor_start(Relation index, IvfCursor *cursor,
+				 const IvfMetaPageData *meta, uint32 list)
+{
+	IvfListData entry;
+
+	ivf_list_read(index, meta, list, &entry);
+	cursor->list = list;
+	cursor->generation = entry.generation;
+	cursor->head = cursor->block = entry.head;
+	cursor->seq = 1;
+	cursor->last_seq = 0;
+	cursor->steps = 0;
+	cursor->nblocks = 0;
+}
+
+/*
+ * The next page of the list that the cursor has not visited, share-locked, or
+ * InvalidBuffer at the end.  The caller reads what it wants and releases it;
+ * no other lock of ours may be held.
+ */
+Buffer
+ivf_cursor_next(Relation index, IvfCursor *cursor)
+{
+	while (cursor->block != InvalidBlockNumber)
+	{
+		BlockNumber blkno = cursor->block;
+		PageVerdict verdict;
+		Buffer		buf;
+		Page		page;
+		IvfPageOpaque opaque;
+
+		CHECK_FOR_INTERRUPTS();
+		/* more steps than pages: the links go round in a circle */
+		if (unlikely(++cursor->steps > cursor->nblocks))
+		{
+			BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+
+			if (nblocks == cursor->nblocks)
+				page_corrupted(index, blkno, "The chain of list %u does not end.",
+							   cursor->list);
+			cursor->nblocks = nblocks;
+			if (cursor->steps > nblocks)
+				cursor->steps = 1;
+		}
+
+		buf = page_read_any(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE,
+							NULL, &verdict);
+		page = BufferGetPage(buf);
+		opaque = IvfPageGetOpaque(page);
+
+		if (unlikely(!page_of_list(page, verdict, cursor->list, cursor->generation) ||
+					 opaque->seq != cursor->seq))
+		{
+			/* a damaged page never is a page that left the list */
+			if (verdict != PAGE_OK)
+				page_verify(index, blkno, page, IVF_SPECIAL_SIZE);
+			if (blkno == cursor->head)
+				page_corrupted(index, blkno, "Expected the first page of list %u.",
+							   cursor->list);
+			page_release(buf);
+			cursor->block = cursor->head;
+			cursor->seq = 1;
+			continue;
+		}
+
+		if (unlikely(opaque->next != InvalidBlockNumber &&
+					 opaque->next_seq <= opaque->seq))
+			page_corrupted(index, blkno, "Page %u of list %u is followed by page %u.",
+						   opaque->seq, cursor->list, opaque->next_seq);
+		cursor->block = opaque->next;
+		cursor->seq = opaque->next_seq;
+
+		if (opaque->seq > cursor->last_seq)
+		{
+			cursor->last_seq = opaque->seq;
+			return buf;
+		}
+		page_release(buf);		/* visited before the new beginning */
+	}
+	return InvalidBuffer;
+}
+
+/*
+ * Read a row that lies on several pages into *row.  False when it is gone:
+ * VACUUM removed it, so no snapshot in use can want it.
+ */
+bool
+ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
+			 uint32 seq, IvfRow row)
+{
+	Buffer		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
+	Page		page = BufferGetPage(buf);
+	IvfPageOpaque opaque = IvfPageGetOpaque(page);
+	uint32		list = opaque->list;
+	BlockNumber cont;
+	int			done = IVF_HEAD_FLOATS;
+	int			dims = meta->dims;
+
+	if (IvfPageKind(page) != IVF_PAGE_LIST || opaque->seq != seq ||
+		ivf_page_rows(index, blkno, page, meta->row_size) == 0)
+	{
+		page_release(buf);
+		return false;
+	}
+	memcpy(row, IvfPageContent(page), IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
+	cont = opaque->cont;
+	page_release(buf);
+
+	while (done < dims)
+	{
+		int			part = Min(dims - done, IVF_CONT_FLOATS);
+		PageVerdict verdict;
+
+		CHECK_FOR_INTERRUPTS();
+		if (cont == InvalidBlockNumber)
+			page_corrupted(index, blkno, "A row of %d dimensions ends after %d.",
+						   dims, done);
+		buf = page_read_any(index, cont, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE,
+							NULL, &verdict);
+		page = BufferGetPage(buf);
+		if (verdict != PAGE_OK)
+			page_verify(index, cont, page, IVF_SPECIAL_SIZE);
+		opaque = IvfPageGetOpaque(page);
+		if (IvfPageKind(page) != IVF_PAGE_CONT || opaque->next != blkno ||
+			opaque->seq != seq || opaque->list != list ||
+			IvfPageUsed(page) != part * sizeof(float))
+		{
+			bool		same;
+
+			/* Either the row was removed meanwhile, or the page is wrong. */
+			page_release(buf);
+			buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
+			page = BufferGetPage(buf);
+			same = IvfPageKind(page) == IVF_PAGE_LIST &&
+				IvfPageGetOpaque(page)->seq == seq &&
+				IvfPageUsed(page) > 0 &&
+				ItemPointerEquals(&((IvfRow) IvfPageContent(page))->tid, &row->tid);
+			page_release(buf);
+			if (same)
+				page_corrupted(index, cont, "Expected part of the row that begins at block %u.",
+							   blkno);
+			return false;
+		}
+		memcpy(row->value + done, IvfPageContent(page), part * sizeof(float));
+		cont = opaque->cont;
+		done += part;
+		page_release(buf);
+	}
+	return true;
+}
+
+/*
+ * Write the row that begins on the (empty, exclusively locked) page buf:
+ * first the CONT pages, new ones linked and filled in one record each, then
+ * the head.  A crash in between leaves an empty page with some CONT pages
+ * attached, which the next row there uses (invariant I5).
+ */
+void
+ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
+				   IvfRow row, bool building)
+{
+	BlockNumber owner = BufferGetBlockNumber(buf);
+	IvfPageOpaqueData head = *IvfPageGetOpaque(BufferGetPage(buf));
+	PageEdit	edit;
+	Page		page;
+	Buffer		prev = buf;
+	int			done = IVF_HEAD_FLOATS;
+
+	while (done < meta->dims)
+	{
+		int			part = Min(meta->dims - done, IVF_CONT_FLOATS);
+		BlockNumber cont = IvfPageGetOpaque(BufferGetPage(prev))->cont;
+		bool		add = cont == InvalidBlockNumber;
+		Buffer		next = add ?
+			page_new(index, MAIN_FORKNUM, IVF_SPECIAL_SIZE, building) :
+			page_read(index, cont, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
+
+		if (!add && (IvfPageKind(BufferGetPage(next)) != IVF_PAGE_CONT ||
+					 IvfPageGetOpaque(BufferGetPage(next))->next != owner))
+			page_corrupted(index, cont, "Expected a continuation page of block %u.", owner);
+
+		page_edit_begin(&edit, index, building);
+		page = page_edit_add(&edit, next, true);
+		if (add)
+		{
+			ivf_page_init_list(page, IVF_PAGE_CONT, head.list, head.generation, head.seq);
+			IvfPageGetOpaque(page)->next = owner;
+			IvfPageGetOpaque(page_edit_add(&edit, prev, false))->cont =
+				BufferGetBlockNumber(next);
+		}
+		memcpy(IvfPageContent(page), row->value + done, part * sizeof(float));
+		IvfPageSetUsed(page, part * sizeof(float));
+		page_edit_commit(&edit);
+
+		if (prev != buf)
+			page_release(prev);
+		prev = next;
+		done += part;
+	}
+	if (prev != buf)
+		page_release(prev);
+
+	page_edit_begin(&edit, index, building);
+	page = page_edit_add(&edit, buf, false);
+	memcpy(IvfPageContent(page), row, IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
+	IvfPageSetUsed(page, IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
+	page_edit_commit(&edit);
+}
+
+/*
+ * Append a row to a list.  Holds one page at a time, and while the list gets
+ * a page the new one beside its predecessor.
+ */
+void
+ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
+				IvfRow row)
+{
+	int			max_rows = Max(ivf_rows_per_page(meta->row_size), 1);
+	IvfListData entry;
+	BlockNumber blkno;
+	uint32		seq = 0;		/* expected; 0: any page of the list will do */
+	int			restarts = 0;
+
+	ivf_list_read(index, meta, list, &entry);
+	blkno = entry.insert;
+
+	for (;;)
+	{
+		PageVerdict verdict;
+		Buffer		buf;
+		Page		page;
+		IvfPageOpaque opaque;
+		PageEdit	edit;
+		int			nrows;
+
+		CHECK_FOR_INTERRUPTS();
+		buf = page_read_any(index, blkno, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE,
+							NULL, &verdict);
+		page = BufferGetPage(buf);
+		opaque = IvfPageGetOpaque(page);
+
+		if (unlikely(!page_of_list(page, verdict, list, entry.generation) ||
+					 (seq != 0 && opaque->seq != seq)))
+		{
+			/* VACUUM took the page away: begin at the head, which stays */
+			if (verdict != PAGE_OK && verdict != PAGE_ZERO)
+				page_verify(index, blkno, page, IVF_SPECIAL_SIZE);
+			if (blkno == entry.head || ++restarts > MAX_RESTARTS)
+				page_corrupted(index, blkno, "Expected page %u of list %u.", Max(seq, 1), list);
+			page_release(buf);
+			blkno = entry.head;
+			seq = 1;
+			continue;
+		}
+
+		nrows = ivf_page_rows(index, blkno, page, meta->row_size);
+		if (nrows >= max_rows && opaque->next != InvalidBlockNumber)
+		{
+			/* seq ascends, so this walk ends */
+			if (opaque->next_seq <= opaque->seq)
+				page_corrupted(index, blkno, "Page %u of list %u is followed by page %u.",
+							   opaque->seq, list, opaque->next_seq);
+			blkno = opaque->next;
+			seq = opaque->next_seq;
+			page_release(buf);
+			continue;
+		}
+
+		if (nrows >= max_rows)
+		{
+			/* the tail is full: a new page, linked in the same record */
+			Buffer		tail = buf;
+			Page		image;
+
+			buf = page_new(index, MAIN_FORKNUM, IVF_SPECIAL_SIZE, false);
+			blkno = BufferGetBlockNumber(buf);
+			seq = opaque->seq + 1;
+
+			page_edit_begin(&edit, index, false);
+			image = page_edit_add(&edit, tail, false);
+			IvfPageGetOpaque(image)->next = blkno;
+			IvfPageGetOpaque(image)->next_seq = seq;
+			image = page_edit_add(&edit, buf, true);
+			ivf_page_init_list(image, IVF_PAGE_LIST, list, entry.generation, seq);
+			if (meta->row_size <= IVF_PAGE_CAPACITY)
+			{
+				memcpy(IvfPageContent(image), row, meta->row_size);
+				IvfPageSetUsed(image, meta->row_size);
+			}
+			page_edit_commit(&edit);
+			page_release(tail);
+			if (meta->row_size > IVF_PAGE_CAPACITY)
+				ivf_write_long_row(index, meta, buf, row, false);
+		}
+		else if (meta->row_size > IVF_PAGE_CAPACITY)
+			ivf_write_long_row(index, meta, buf, row, false);
+		else
+		{
+			page_edit_begin(&edit, index, false);
+			page = page_edit_add(&edit, buf, false);
+			memcpy(IvfPageContent(page) + IvfPageUsed(page), row, meta->row_size);
+			IvfPageSetUsed(page, IvfPageUsed(page) + meta->row_size);
+			page_edit_commit(&edit);
+		}
+		page_release(buf);
+		break;
+	}
+
+	/* The directory changes with the page, not with the row. */
+	if (blkno != entry.insert)
+		ivf_list_set_insert(index, meta, list, blkno);
+}

@@ -1,0 +1,377 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_meta.c
+ *	  Metapage, directory of lists, centroids.
+ *
+ * Everything read from a page is checked before it is used: counts against
+ * the limits of the format, blocks against the length of the file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+
+#include "ivf/ivf_private.h"
+#include "kernel/kernel.h"
+
+void
+ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric)
+{
+	memset(meta, 0, sizeof(*meta));
+	meta->magic = IVF_MAGIC;
+	meta->dims = dims;
+	meta->metric = metric;
+	meta->row_size = IVF_ROW_HEAD + sizeof(float) * dims;
+}
+
+/* Write the metapage during a build; buf is exclusively locked. */
+void
+ivf_meta_write(Relation index, Buffer buf, const IvfMetaPageData *meta)
+{
+	PageEdit	edit;
+	Page		page;
+
+	page_edit_begin(&edit, index, true);
+	page = page_edit_add(&edit, buf, true);
+	page_init(page, IVF_SPECIAL_SIZE, IVF_PAGE_META);
+	memcpy(IvfPageGetMeta(page), meta, sizeof(*meta));
+	IvfPageSetUsed(page, sizeof(*meta));
+	page_edit_commit(&edit);
+}
+
+/* Extents must cover the items in order, with room for each. */
+static bool
+extents_sound(const IvfExtent *extents, int n, uint32 items,
+			  uint32 items_per_page, uint32 pages_per_item, BlockNumber nblocks)
+{
+	if (n > IVF_MAX_EXTENTS || (n == 0) != (items == 0))
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		uint32		end = i + 1 < n ? extents[i + 1].first : items;
+		uint64		pages;
+
+		if ((i == 0 && extents[i].first != 0) ||
+			extents[i].first >= end || end > items)
+			return false;
+		pages = items_per_page > 0 ?
+			((uint64) end - extents[i].first + items_per_page - 1) / items_per_page :
+			((uint64) end - extents[i].first) * pages_per_item;
+		if (pages > extents[i].blocks ||
+			(uint64) extents[i].start + extents[i].blocks > nblocks)
+			return false;
+	}
+	return true;
+}
+
+/* What is wrong with a metapage, as a sentence; NULL when it is sound. */
+const char *
+ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
+{
+	if (meta->magic != IVF_MAGIC)
+		return "The magic number of the metapage is wrong.";
+	if (meta->dims < 1 || meta->dims > VECTOR_MAX_DIM)
+		return "The number of dimensions is out of range.";
+	if (meta->metric > METRIC_LAST || meta->codec != 0)
+		return "Metric or codec is not known.";
+	if (meta->row_size != IVF_ROW_HEAD + sizeof(float) * meta->dims)
+		return "The row size does not fit the dimensions.";
+	if (meta->lists < 1 || meta->lists_alive < 1 || meta->lists_alive > meta->lists ||
+		meta->lists > (uint64) IVF_MAX_EXTENTS * IVF_MAX_LISTS)
+		return "The number of lists is out of range.";
+	if (meta->generation == 0 ?
+		(meta->lists != 1 || meta->num_targets != 0 || meta->cent_extents != 0) :
+		meta->cent_extents == 0)
+		return "Training generation and lists contradict each other.";
+	if (meta->num_targets > IVF_NUM_TARGETS)
+		return "The number of recall targets is out of range.";
+	for (int i = 0; i < meta->num_targets; i++)
+		if (!(meta->targets[i].recall > 0 && meta->targets[i].recall <= 1) ||
+			meta->targets[i].probes < 1)
+			return "A recall target is out of range.";
+	if (!extents_sound(meta->dir, meta->dir_extents, meta->lists,
+					   IVF_LISTS_PER_PAGE, 0, nblocks))
+		return "The extents of the directory do not cover its lists.";
+	if (meta->generation > 0 &&
+		!extents_sound(meta->cent, meta->cent_extents, meta->lists,
+					   ivf_centroids_per_page(meta->dims),
+					   ivf_pages_per_centroid(meta->dims), nblocks))
+		return "The extents of the centroids do not cover the lists.";
+	return NULL;
+}
+
+/* Read and check the metapage: it is short enough to be copied out. */
+void
+ivf_meta_read(Relation index, IvfMetaPageData *meta)
+{
+	Buffer		buf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_SHARE,
+								IVF_SPECIAL_SIZE);
+	Page		page = BufferGetPage(buf);
+	const char *flaw;
+
+	if (IvfPageKind(page) != IVF_PAGE_META ||
+		IvfPageUsed(page) != sizeof(IvfMetaPageData))
+		page_corrupted(index, IVF_META_BLOCK, "Expected the metapage of an ivfflat index.");
+	memcpy(meta, IvfPageGetMeta(page), sizeof(*meta));
+	page_release(buf);
+
+	flaw = ivf_meta_flaw(meta, RelationGetNumberOfBlocks(index));
+	if (flaw)
+		page_corrupted(index, IVF_META_BLOCK, "%s", flaw);
+}
+
+/* The extent that holds an item, and the item's number in it. */
+static const IvfExtent *
+find_extent(const IvfExtent *extents, int n, uint32 item, uint32 *index)
+{
+	int			i = n - 1;
+
+	while (i > 0 && extents[i].first > item)
+		i--;
+	*index = item - extents[i].first;
+	return &extents[i];
+}
+
+/* Where a list's directory entry stands. */
+BlockNumber
+ivf_list_block(const IvfMetaPageData *meta, uint32 list, int *slot)
+{
+	uint32		i;
+	const IvfExtent *extent = find_extent(meta->dir, meta->dir_extents, list, &i);
+
+	Assert(list < meta->lists);
+	*slot = i % IVF_LISTS_PER_PAGE;
+	return extent->start + i / IVF_LISTS_PER_PAGE;
+}
+
+/* Where a list's centroid stands; slot is 0 where it takes several pages. */
+BlockNumber
+ivf_centroid_block(const IvfMetaPageData *meta, uint32 list, int *slot)
+{
+	uint32		i;
+	const IvfExtent *extent = find_extent(meta->cent, meta->cent_extents, list, &i);
+	int			per_page = ivf_centroids_per_page(meta->dims);
+
+	Assert(list < meta->lists);
+	if (per_page == 0)
+	{
+		*slot = 0;
+		return extent->start + i * ivf_pages_per_centroid(meta->dims);
+	}
+	*slot = i % per_page;
+	return extent->start + i / per_page;
+}
+
+/* A directory page, locked; ERROR when it does not hold the slot. */
+static Buffer
+dir_page(Relation index, BlockNumber blkno, int slot, int lockmode)
+{
+	Buffer		buf = page_read(index, blkno, lockmode, IVF_SPECIAL_SIZE);
+	Page		page = BufferGetPage(buf);
+
+	if (IvfPageKind(page) != IVF_PAGE_DIR ||
+		IvfPageUsed(page) < (slot + 1) * (int) sizeof(IvfListData))
+		page_corrupted(index, blkno, "Expected a directory page with at least %d lists.",
+					   slot + 1);
+	return buf;
+}
+
+void
+ivf_list_read(Relation index, const IvfMetaPageData *meta, uint32 list,
+			  IvfListData *entry)
+{
+	int			slot;
+	BlockNumber blkno = ivf_list_block(meta, list, &slot);
+	Buffer		buf = dir_page(index, blkno, slot, BUFFER_LOCK_SHARE);
+
+	*entry = ((IvfListData *) IvfPageContent(BufferGetPage(buf)))[slot];
+	page_release(buf);
+}
+
+/* Remember where the next insert should look for room first. */
+void
+ivf_list_set_insert(Relation index, const IvfMetaPageData *meta, uint32 list,
+					BlockNumber insert)
+{
+	int			slot;
+	BlockNumber blkno = ivf_list_block(meta, list, &slot);
+	Buffer		buf = dir_page(index, blkno, slot, BUFFER_LOCK_EXCLUSIVE);
+	IvfListData *entries = (IvfListData *) IvfPageContent(BufferGetPage(buf));
+
+	if (entries[slot].insert != insert)
+	{
+		PageEdit	edit;
+
+		page_edit_begin(&edit, index, false);
+		entries = (IvfListData *) IvfPageContent(page_edit_add(&edit, buf, false));
+		entries[slot].insert = insert;
+		page_edit_commit(&edit);
+	}
+	page_release(buf);
+}
+
+/* What VACUUM counted, for all lists; one record for each directory page. */
+void
+ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
+					const uint64 *rows, const uint32 *pages,
+					const BlockNumber *insert)
+{
+	uint32		list = 0;
+
+	while (list < meta->lists)
+	{
+		int			slot;
+		BlockNumber blkno = ivf_list_block(meta, list, &slot);
+		Buffer		buf = dir_page(index, blkno, slot, BUFFER_LOCK_EXCLUSIVE);
+		int			n = IvfPageUsed(BufferGetPage(buf)) / sizeof(IvfListData);
+		PageEdit	edit;
+		IvfListData *entries;
+
+		page_edit_begin(&edit, index, false);
+		entries = (IvfListData *) IvfPageContent(page_edit_add(&edit, buf, false));
+		for (; slot < n && list < meta->lists; slot++, list++)
+		{
+			entries[slot].rows = rows[list];
+			entries[slot].pages = pages[list];
+			if (insert[list] != InvalidBlockNumber)
+				entries[slot].insert = insert[list];
+		}
+		page_edit_commit(&edit);
+		page_release(buf);
+	}
+}
+
+/* Append an extent; returns how many there are then. */
+int
+ivf_extents_add(IvfExtent *extents, int n, uint32 first, BlockNumber start,
+				uint32 blocks)
+{
+	Assert(n < IVF_MAX_EXTENTS);
+	extents[n].first = first;
+	extents[n].start = start;
+	extents[n].blocks = blocks;
+	return n + 1;
+}
+
+/* A centroid page, share-locked; ERROR when it does not hold that much. */
+static Buffer
+centroid_page(Relation index, BlockNumber blkno, Size bytes)
+{
+	Buffer		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
+	Page		page = BufferGetPage(buf);
+
+	if (IvfPageKind(page) != IVF_PAGE_CENT || IvfPageUsed(page) < bytes)
+		page_corrupted(index, blkno, "Expected a centroid page with at least %zu bytes.",
+					   bytes);
+	return buf;
+}
+
+/*
+ * How far a query is from every centroid, smaller is nearer: squared L2, or
+ * the negative inner product (under cosine, too: centroids have unit length,
+ * and the query's length changes no order).  Superseded lists are included.
+ */
+void
+ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
+					   const float *query, float *distances)
+{
+	int			dims = meta->dims;
+	int			per_page = ivf_centroids_per_page(dims);
+	float	   *whole = NULL;
+
+	Assert(meta->generation > 0);
+	if (per_page == 0)
+		whole = palloc(sizeof(float) * dims);
+
+	for (uint32 list = 0; list < meta->lists;)
+	{
+		int			slot;
+		BlockNumber blkno = ivf_centroid_block(meta, list, &slot);
+		const char *rows;
+		Buffer		buf = InvalidBuffer;
+		int			n = 1;
+
+		CHECK_FOR_INTERRUPTS();
+		if (per_page > 0)
+		{
+			uint32		end = meta->lists;
+
+			/* a page holds centroids of one extent only */
+			for (int e = 1; e < meta->cent_extents; e++)
+				if (meta->cent[e].first > list)
+				{
+					end = meta->cent[e].first;
+					break;
+				}
+			n = Min(per_page - slot, end - list);
+			buf = centroid_page(index, blkno, sizeof(float) * dims * (slot + n));
+			rows = IvfPageContent(BufferGetPage(buf)) + sizeof(float) * dims * slot;
+		}
+		else
+		{
+			for (int done = 0; done < dims; done += IVF_CONT_FLOATS, blkno++)
+			{
+				int			part = Min(dims - done, IVF_CONT_FLOATS);
+
+				buf = centroid_page(index, blkno, sizeof(float) * part);
+				memcpy(whole + done, IvfPageContent(BufferGetPage(buf)),
+					   sizeof(float) * part);
+				page_release(buf);
+			}
+			buf = InvalidBuffer;
+			rows = (char *) whole;
+		}
+
+		if (meta->metric == METRIC_L2)
+			kernel->l2sq_rows(query, rows, sizeof(float) * dims, n, dims,
+							  distances + list);
+		else
+		{
+			kernel->ip_rows(query, rows, sizeof(float) * dims, n, dims,
+							distances + list);
+			for (int i = 0; i < n; i++)
+				distances[list + i] = -distances[list + i];
+		}
+
+		if (BufferIsValid(buf))
+			page_release(buf);
+		list += n;
+	}
+	if (whole)
+		pfree(whole);
+}
+
+/*
+ * Probes for a recall, by what the build measured: straight lines between the
+ * measured targets in log(1 - recall), which is how the curve bends; beyond
+ * the last one all lists.
+ */
+int
+ivf_probes_for(const IvfMetaPageData *meta, double recall)
+{
+	const IvfTarget *below = NULL;
+
+	if (meta->generation == 0)
+		return 1;
+	for (int i = 0; i < meta->num_targets; i++)
+	{
+		const IvfTarget *above = &meta->targets[i];
+
+		if (recall <= above->recall + 1e-6)
+		{
+			double		share;
+
+			if (below == NULL || above->probes <= below->probes)
+				return Min(above->probes, meta->lists_alive);
+			share = (log(1 - below->recall) - log(1 - recall)) /
+				(log(1 - below->recall) - log(1 - above->recall));
+			return Min(below->probes + ceil(share * (above->probes - below->probes)),
+					   meta->lists_alive);
+		}
+		below = above;
+	}
+	return meta->lists_alive;
+}

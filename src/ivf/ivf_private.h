@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_private.h
+ *	  Working state and prototypes of the IVF room, by file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDB_IVF_PRIVATE_H
+#define VECDB_IVF_PRIVATE_H
+
+#include "access/amapi.h"
+#include "access/genam.h"
+#include "nodes/execnodes.h"
+#include "nodes/pathnodes.h"
+
+#include "am/options.h"
+#include "am/pool.h"
+#include "am/support.h"
+#include "ivf/ivf_page.h"
+
+#define IVF_NUM_PROCS		5	/* numbered as pgvector's: see am/support.h */
+
+/* Phases in pg_stat_progress_create_index; 1 is the server's "initializing". */
+#define IVF_PHASE_KMEANS	2
+#define IVF_PHASE_ASSIGN	3
+#define IVF_PHASE_LOAD		4
+
+/*
+ * A place in a list's chain: the page to go to, and which page is expected
+ * there.  Vacuum may have taken the page away meanwhile; then whoever arrives
+ * sees another seq, list or kind (invariant I4) and begins again at the head.
+ */
+typedef struct IvfCursor
+{
+	uint32		list;
+	uint32		generation;
+	BlockNumber head;
+	BlockNumber block;			/* InvalidBlockNumber at the end */
+	uint32		seq;
+	uint32		last_seq;		/* of the last page visited: a new beginning
+								 * skips pages up to it */
+	BlockNumber steps;			/* pages passed, to bound a circle of links */
+	BlockNumber nblocks;		/* of the index, when steps was last bounded */
+} IvfCursor;
+
+/* ivf_meta.c: metapage, directory, centroids */
+extern void ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric);
+extern void ivf_meta_write(Relation index, Buffer buf, const IvfMetaPageData *meta);
+extern void ivf_meta_read(Relation index, IvfMetaPageData *meta);
+extern const char *ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks);
+extern BlockNumber ivf_list_block(const IvfMetaPageData *meta, uint32 list, int *slot);
+extern void ivf_list_read(Relation index, const IvfMetaPageData *meta,
+						  uint32 list, IvfListData *entry);
+extern void ivf_list_set_insert(Relation index, const IvfMetaPageData *meta,
+								uint32 list, BlockNumber insert);
+extern void ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
+								const uint64 *rows, const uint32 *pages,
+								const BlockNumber *insert);
+extern int	ivf_extents_add(IvfExtent *extents, int n, uint32 first,
+							BlockNumber start, uint32 blocks);
+extern BlockNumber ivf_centroid_block(const IvfMetaPageData *meta, uint32 list, int *slot);
+extern void ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
+								   const float *query, float *distances);
+extern int	ivf_probes_for(const IvfMetaPageData *meta, double recall);
+
+/* ivf_list.c: chains of list pages */
+extern void ivf_cursor_start(Relation index, IvfCursor *cursor,
+							 const IvfMetaPageData *meta, uint32 list);
+extern Buffer ivf_cursor_next(Relation index, IvfCursor *cursor);
+extern void ivf_list_append(Relation index, const IvfMetaPageData *meta,
+							uint32 list, IvfRow row);
+extern void ivf_write_long_row(Relation index, const IvfMetaPageData *meta,
+							   Buffer buf, IvfRow row, bool building);
+extern void ivf_page_init_list(Page page, uint8 kind, uint32 list,
+							   uint32 generation, uint32 seq);
+extern int	ivf_page_rows(Relation index, BlockNumber blkno, Page page,
+						  uint32 row_size);
+extern bool ivf_row_read(Relation index, const IvfMetaPageData *meta,
+						 BlockNumber blkno, uint32 seq, IvfRow row);
+
+/* ivf_sample.c: what a build learns before it begins */
+typedef struct IvfSample
+{
+	double		rows;			/* of the whole table, estimated */
+	int			lists;			/* to make; 0: born empty, one list */
+	int			n;				/* sampled values */
+	int			max_n;
+	float	   *values;			/* n * dims; unit length unless the metric is L2 */
+} IvfSample;
+
+extern void ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
+							Metric metric, int dims, Size memory,
+							IvfSample *sample);
+extern int	ivf_choose_lists(double rows);
+
+/* ivf_calibrate.c: probes for a recall */
+#define IVF_CALIBRATION_K	10	/* recall@10 */
+#define IVF_CALIBRATION_QUERIES 128
+typedef struct IvfNeighbor
+{
+	float		distance;
+	uint32		list;
+} IvfNeighbor;
+
+extern int	ivf_calibration_queries(const float *sample, int n, int dims,
+									Metric metric, float *queries);
+extern void ivf_calibration_reset(IvfNeighbor *nearest, int nqueries);
+extern void ivf_calibration_add(IvfNeighbor *nearest, int nqueries,
+								const float *distances, uint32 list);
+extern void ivf_calibrate(IvfMetaPageData *meta, const float *centroids,
+						  const float *queries, int nqueries,
+						  IvfNeighbor *nearest, int participants);
+
+/* ivf_build.c */
+extern IndexBuildResult *ivfflatbuild(Relation heap, Relation index,
+									  IndexInfo *indexInfo);
+extern void ivfflatbuildempty(Relation index);
+
+/* ivf_insert.c */
+extern bool ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, IvfRow row);
+extern uint32 ivf_nearest_list(Relation index, const IvfMetaPageData *meta,
+							   const float *value);
+extern bool ivfflatinsert(Relation index, Datum *values, bool *isnull,
+						  ItemPointer heap_tid, Relation heap,
+						  IndexUniqueCheck checkUnique, bool indexUnchanged,
+						  IndexInfo *indexInfo);
+
+/* ivf_scan.c */
+extern IndexScanDesc ivfflatbeginscan(Relation index, int nkeys, int norderbys);
+extern void ivfflatrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+						  ScanKey orderbys, int norderbys);
+extern bool ivfflatgettuple(IndexScanDesc scan, ScanDirection dir);
+extern void ivfflatendscan(IndexScanDesc scan);
+
+/* ivf_vacuum.c */
+extern IndexBulkDeleteResult *ivfflatbulkdelete(IndexVacuumInfo *info,
+												IndexBulkDeleteResult *stats,
+												IndexBulkDeleteCallback callback,
+												void *callback_state);
+extern IndexBulkDeleteResult *ivfflatvacuumcleanup(IndexVacuumInfo *info,
+												   IndexBulkDeleteResult *stats);
+
+/* ivf_cost.c */
+extern void ivfflatcostestimate(PlannerInfo *root, IndexPath *path,
+								double loop_count, Cost *startup_cost,
+								Cost *total_cost, Selectivity *selectivity,
+								double *correlation, double *pages);
+
+/* ivf_validate.c */
+extern bool ivfflatvalidate(Oid opclassoid);
+
+#endif							/* VECDB_IVF_PRIVATE_H */

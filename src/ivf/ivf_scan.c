@@ -1,0 +1,336 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_scan.c
+ *	  ivfflatbeginscan, rescan, gettuple, endscan.
+ *
+ * A scan is a stream: it never learns how many rows will be asked for.  It
+ * visits the lists in the order of their centroids, in batches; the first
+ * batch is the effort asked for (probes), each further one doubles what was
+ * visited, and once a quarter of the lists is visited the last batch is all
+ * the rest.  So every row of the index is handed out if the executor keeps
+ * asking, at a cost of at most twice what the best first batch would have
+ * cost.
+ *
+ * strict_order: a row of a later list may be nearer than rows handed out
+ * already.  To make that rare, a row is handed out only while it is among the
+ * nearest LOOK_AHEAD-th part of the rows gathered; before it goes further,
+ * the next batch is gathered and merged.  What is still found too late is
+ * dropped and counted (DEBUG1).  relaxed_order hands out each batch as it is;
+ * off ends after the first batch.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relscan.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "guc.h"
+#include "ivf/ivf_private.h"
+#include "kernel/kernel.h"
+#include "types/vector_distance.h"
+
+/* strict_order hands out this part of what it has gathered, then looks on */
+#define LOOK_AHEAD		4
+/* the last batch begins when this part of the lists is visited */
+#define FINISH_SHARE	4
+
+typedef struct IvfScanState
+{
+	MemoryContext context;		/* of all below; lives as long as the scan */
+	CandidatePool *pool;		/* rows */
+	CandidatePool *lists;		/* lists not yet visited; a TID's block is the number */
+	bool		started;
+
+	/* from here on set when the first row is asked for */
+	IvfMetaPageData meta;
+	int			iterative_scan; /* IterativeScan */
+	float	   *query;			/* NULL when the ORDER BY value is NULL */
+	float		query_normsq;
+	float	   *sums;			/* of one page's rows */
+	IvfRow		row;			/* where a row takes several pages */
+	uint32		probes;			/* lists of the first batch */
+	uint32		max_lists;		/* lists to visit at most */
+	uint32		visited;
+	uint64		gathered;
+	uint64		handed_out;
+	uint64		dropped;
+	double		last_distance;
+} IvfScanState;
+
+IndexScanDesc
+ivfflatbeginscan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	IvfScanState *state;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "ivfflat scan",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	state = palloc0(sizeof(IvfScanState));
+	state->context = context;
+	state->pool = pool_create((Size) work_mem * 1024);
+	state->lists = pool_create((Size) work_mem * 1024);
+	MemoryContextSwitchTo(old);
+
+	scan->opaque = state;
+	return scan;
+}
+
+/* Say what strict order cost; the scan is over. */
+static void
+report_dropped(IvfScanState *state)
+{
+	if (state->started && state->dropped > 0)
+		ereport(DEBUG1,
+				(errmsg_internal("ivfflat scan dropped " UINT64_FORMAT " rows found too late for strict_order",
+								 state->dropped)));
+}
+
+void
+ivfflatrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+			  ScanKey orderbys, int norderbys)
+{
+	IvfScanState *state = (IvfScanState *) scan->opaque;
+
+	report_dropped(state);
+	state->started = false;
+	pool_reset(state->pool);
+	pool_reset(state->lists);
+
+	if (keys && scan->numberOfKeys > 0)
+		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
+	if (orderbys && scan->numberOfOrderBys > 0)
+		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+}
+
+/* Rank the lists for this query. */
+static void
+rank_lists(Relation index, IvfScanState *state)
+{
+	float	   *distances = NULL;
+	ItemPointerData item;
+
+	if (state->meta.generation > 0 && state->query != NULL)
+	{
+		distances = palloc(sizeof(float) * state->meta.lists);
+		ivf_centroid_distances(index, &state->meta, state->query, distances);
+	}
+	for (uint32 list = 0; list < state->meta.lists; list++)
+	{
+		ItemPointerSet(&item, list, FirstOffsetNumber);
+		pool_add(state->lists, distances ? distances[list] : 0, &item);
+	}
+	pool_end_batch(state->lists);
+	if (distances)
+		pfree(distances);
+}
+
+/* The first row is asked for: read the query and the settings. */
+static void
+start_scan(IndexScanDesc scan, IvfScanState *state)
+{
+	Relation	index = scan->indexRelation;
+	MemoryContext old;
+	IvfflatSearch search;
+
+	if (scan->numberOfOrderBys != 1)
+		elog(ERROR, "cannot scan ivfflat index without order");
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+		elog(ERROR, "non-MVCC snapshots are not supported with ivfflat");
+
+	count_index_search(scan);
+	old = MemoryContextSwitchTo(state->context);
+	ivf_meta_read(index, &state->meta);
+
+	if (state->query)
+		pfree(state->query);
+	state->query = NULL;
+	if (!(scan->orderByData->sk_flags & SK_ISNULL))
+	{
+		Vector	   *query = support_value(scan->orderByData->sk_argument, state->meta.dims);
+
+		state->query = palloc(sizeof(float) * state->meta.dims);
+		memcpy(state->query, query->x, sizeof(float) * state->meta.dims);
+		state->query_normsq = kernel->normsq(state->query, state->meta.dims);
+		if ((Pointer) query != DatumGetPointer(scan->orderByData->sk_argument))
+			pfree(query);
+	}
+	if (state->sums == NULL)
+	{
+		state->sums = palloc(sizeof(float) * Max(ivf_rows_per_page(state->meta.row_size), 1));
+		state->row = palloc(state->meta.row_size);
+	}
+
+	ivfflat_search_options(index, &search);
+	state->iterative_scan = search.iterative_scan;
+	state->probes = search.probes > 0 ? search.probes :
+		ivf_probes_for(&state->meta, search.target_recall);
+	state->probes = Min(state->probes, state->meta.lists);
+	state->max_lists = search.iterative_scan == ITERATIVE_SCAN_OFF ? state->probes :
+		Min(Max(search.max_probes, state->probes), state->meta.lists);
+	state->visited = 0;
+	state->gathered = state->handed_out = state->dropped = 0;
+	state->last_distance = -get_float8_infinity();
+	rank_lists(index, state);
+	state->started = true;
+	MemoryContextSwitchTo(old);
+}
+
+/* The operator's own distance, to the last bit, from a kernel's sum. */
+static inline double
+row_distance(const IvfScanState *state, float sum, float normsq)
+{
+	switch ((Metric) state->meta.metric)
+	{
+		case METRIC_L2:
+			return vector_l2_from_sq(sum);
+		case METRIC_IP:
+			return vector_negative_ip_from_ip(sum);
+		case METRIC_COSINE:
+			return vector_cosine_from_parts(sum, normsq, state->query_normsq);
+	}
+	pg_unreachable();
+}
+
+static inline void
+gather(IvfScanState *state, double distance, ItemPointer tid)
+{
+	state->gathered++;
+	if (state->iterative_scan == ITERATIVE_SCAN_STRICT &&
+		distance < state->last_distance)
+		state->dropped++;
+	else
+		pool_add(state->pool, distance, tid);
+}
+
+/* Gather the rows of one list. */
+static void
+visit_list(Relation index, IvfScanState *state, uint32 list)
+{
+	uint32		row_size = state->meta.row_size;
+	int			dims = state->meta.dims;
+	IvfCursor	cursor;
+	Buffer		buf;
+
+	ivf_cursor_start(index, &cursor, &state->meta, list);
+	while ((buf = ivf_cursor_next(index, &cursor)) != InvalidBuffer)
+	{
+		Page		page = BufferGetPage(buf);
+		BlockNumber blkno = BufferGetBlockNumber(buf);
+		int			n = ivf_page_rows(index, blkno, page, row_size);
+		char	   *rows = IvfPageContent(page);
+
+		if (n > 0 && row_size > IVF_PAGE_CAPACITY)
+		{
+			/* it takes several pages: make it whole first */
+			page_release(buf);
+			if (!ivf_row_read(index, &state->meta, blkno, cursor.last_seq, state->row))
+				continue;
+			rows = (char *) state->row;
+			buf = InvalidBuffer;
+		}
+
+		if (state->query == NULL)
+			memset(state->sums, 0, sizeof(float) * n);
+		else if (state->meta.metric == METRIC_L2)
+			kernel->l2sq_rows(state->query, rows + IVF_ROW_HEAD, row_size, n, dims, state->sums);
+		else
+			kernel->ip_rows(state->query, rows + IVF_ROW_HEAD, row_size, n, dims, state->sums);
+
+		for (int i = 0; i < n; i++, rows += row_size)
+		{
+			IvfRow		row = (IvfRow) rows;
+
+			gather(state,
+				   state->query ? row_distance(state, state->sums[i], row->normsq) : 0,
+				   &row->tid);
+		}
+		if (BufferIsValid(buf))
+			page_release(buf);
+	}
+}
+
+/* Gather the next batch of lists; false when there is none left. */
+static bool
+next_batch(Relation index, IvfScanState *state)
+{
+	uint32		end;
+
+	if (state->visited >= state->max_lists)
+		return false;
+
+	if (state->visited == 0)
+		end = state->probes;
+	else
+		end = state->visited * 2;
+	if (state->visited > 0 && end >= state->meta.lists / FINISH_SHARE)
+		end = state->meta.lists;
+	end = Min(end, state->max_lists);
+
+	while (state->visited < end)
+	{
+		double		distance;
+		ItemPointerData item;
+
+		if (!pool_pop(state->lists, &distance, &item))
+			elog(ERROR, "ivfflat scan ran out of lists");
+		visit_list(index, state, ItemPointerGetBlockNumberNoCheck(&item));
+		state->visited++;
+	}
+	pool_end_batch(state->pool);
+	return true;
+}
+
+bool
+ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
+{
+	IvfScanState *state = (IvfScanState *) scan->opaque;
+	double		distance;
+	ItemPointerData tid;
+
+	Assert(ScanDirectionIsForward(dir));
+	if (!state->started)
+		start_scan(scan, state);
+
+	for (;;)
+	{
+		bool		enough = state->visited > 0;
+
+		if (state->iterative_scan == ITERATIVE_SCAN_STRICT)
+			enough = state->handed_out < state->gathered / LOOK_AHEAD;
+		if (!enough && next_batch(scan->indexRelation, state))
+			continue;
+
+		if (pool_pop(state->pool, &distance, &tid))
+			break;
+		if (!next_batch(scan->indexRelation, state))
+			return false;
+	}
+
+	state->handed_out++;
+	state->last_distance = distance;
+	scan->xs_heaptid = tid;
+	scan->xs_recheck = false;
+	scan->xs_recheckorderby = false;
+	return true;
+}
+
+void
+ivfflatendscan(IndexScanDesc scan)
+{
+	IvfScanState *state = (IvfScanState *) scan->opaque;
+
+	report_dropped(state);
+	/* tuplesorts may own files, which no memory context closes */
+	pool_free(state->pool);
+	pool_free(state->lists);
+	MemoryContextDelete(state->context);
+	scan->opaque = NULL;
+}

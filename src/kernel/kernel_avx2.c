@@ -5,8 +5,8 @@
  *
  * The [exact] functions are compiled without FMA, so no compiler can fuse
  * what must be rounded twice; only the tiles have it.  Four chains hide the
- * latency of an addition, so *_rows interleaves two rows only (16 registers),
- * which halves the loads of the query.
+ * latency of an addition; *_rows takes short rows two by two, which is what 16
+ * registers hold, and ends the trees of four together.
  *
  * Why elements read as +0.0 behind the end change no bit: kernel_avx512.c.
  *
@@ -299,20 +299,24 @@ run_rows(const float *q, const void *rows, size_t stride, int n, int dim,
 	const char *row = rows;
 	int			i = 0;
 
-	for (; i + 4 <= n; i += 4, row += 4 * stride)
+	if (dim < KERNEL_LONG_ROW)
 	{
-		__m128		r0,
-					r1,
-					r2,
-					r3;
+		for (; i + 4 <= n; i += 4, row += 4 * stride)
+		{
+			__m128		r0,
+						r1,
+						r2,
+						r3;
 
-		sum_rows(q, (const float *) row, (const float *) (row + stride),
-				 dim, kind, &r0, &r1);
-		sum_rows(q, (const float *) (row + 2 * stride),
-				 (const float *) (row + 3 * stride), dim, kind, &r2, &r3);
-		/* the last two steps of four trees side by side */
-		_MM_TRANSPOSE4_PS(r0, r1, r2, r3);
-		_mm_storeu_ps(out + i, _mm_add_ps(_mm_add_ps(r0, r2), _mm_add_ps(r1, r3)));
+			sum_rows(q, (const float *) row, (const float *) (row + stride),
+					 dim, kind, &r0, &r1);
+			sum_rows(q, (const float *) (row + 2 * stride),
+					 (const float *) (row + 3 * stride), dim, kind, &r2, &r3);
+			/* the last two steps of four trees side by side */
+			_MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+			_mm_storeu_ps(out + i, _mm_add_ps(_mm_add_ps(r0, r2),
+											  _mm_add_ps(r1, r3)));
+		}
 	}
 	for (; i < n; i++, row += stride)
 		out[i] = fold_four(sum_to_four(q, (const float *) row, dim, kind));

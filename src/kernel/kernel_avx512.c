@@ -3,9 +3,10 @@
  * kernel_avx512.c
  *	  AVX-512 F, BW, VL, DQ: the 32 lanes are two registers.
  *
- * One row alone has two chains of dependent additions, less than the processor
- * can overlap; the *_rows functions take four rows at once and reach its
- * throughput.  A row's own sum is not touched by that: same lanes, same tree.
+ * Two chains of dependent additions are less than the processor can overlap, and
+ * the tree at the end of a short row takes longer than its sum: so *_rows takes
+ * four short rows at once.  A row's own sum is not touched by that: same lanes,
+ * same tree.
  *
  * Elements behind the last whole block are read with a mask, the others as
  * +0.0.  A lane starts at +0.0 and so never becomes -0.0 (round to nearest),
@@ -21,9 +22,6 @@
 
 #define TARGET	__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define STEP	static inline __attribute__((always_inline)) TARGET
-
-/* Rows whose chains are interleaved. */
-#define ROWS	4
 
 typedef enum SumKind
 {
@@ -290,12 +288,13 @@ run_rows(const float *q, const void *rows, size_t stride, int n, int dim,
 	const char *row = rows;
 	int			i = 0;
 
-	for (; i + ROWS <= n; i += ROWS, row += ROWS * stride)
-		_mm_storeu_ps(out + i,
-					  sum_rows(q, (const float *) row,
-							   (const float *) (row + stride),
-							   (const float *) (row + 2 * stride),
-							   (const float *) (row + 3 * stride), dim, kind));
+	if (dim < KERNEL_LONG_ROW)
+		for (; i + 4 <= n; i += 4, row += 4 * stride)
+			_mm_storeu_ps(out + i,
+						  sum_rows(q, (const float *) row,
+								   (const float *) (row + stride),
+								   (const float *) (row + 2 * stride),
+								   (const float *) (row + 3 * stride), dim, kind));
 	for (; i < n; i++, row += stride)
 		out[i] = sum_pair(q, (const float *) row, dim, kind);
 }

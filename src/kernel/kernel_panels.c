@@ -7,10 +7,11 @@
  * levels give only the inner loop (a KernelTile, whose sums stay in
  * registers); what is here keeps its operands in the caches:
  *
- *	for each KERNEL_PANEL_DEPTH components
- *		for each group of panels that fits the second-level cache
- *			for each tile's rows of x: copy their components
- *				for each panel of the group: tile
+ *	for each BLOCK_ROWS rows of x		(their part of out stays in the cache)
+ *		for each KERNEL_PANEL_DEPTH components
+ *			for each group of panels	(which fit the second-level cache)
+ *				for each tile's rows: copy their components
+ *					for each panel of the group: tile
  *
  * The copy costs a percent or less, and buys a fixed distance between rows:
  * all rows are addressed from one register, and rows that lie 4 kB apart
@@ -22,8 +23,11 @@
 
 #include <string.h>
 
-/* Panels of one group: 16 * 32 columns * 256 components = 512 kB. */
-#define GROUP_PANELS	16
+/* A multiple of every level's tile. */
+#define BLOCK_ROWS		96
+
+/* Panels of one group: 8 * 32 columns * 384 components = 384 kB. */
+#define GROUP_PANELS	8
 
 static int
 panel_count(int ny)
@@ -43,22 +47,32 @@ kernel_panels_size(int ny, int dim)
 	return (size_t) panel_count(ny) * KERNEL_PANEL * (size_t) dim;
 }
 
+/*
+ * A cache line of each row in turn, not one component of all: rows that lie
+ * 4 kB apart would push each other's lines out of the cache.
+ */
 void
 kernel_pack_panels(const float *y, size_t ldy, int ny, int dim, float *panels)
 {
 	for (int first = 0; first < ny; first += KERNEL_PANEL)
 	{
 		int			columns = min_int(ny - first, KERNEL_PANEL);
+		const float *rows = y + (size_t) first * ldy;
 
-		for (int k = 0; k < dim; k++)
+		for (int start = 0; start < dim; start += 16)
 		{
-			const float *source = y + (size_t) first * ldy + k;
+			int			depth = min_int(dim - start, 16);
 
+			if (columns < KERNEL_PANEL)
+				memset(panels, 0, sizeof(float) * KERNEL_PANEL * depth);
 			for (int j = 0; j < columns; j++)
-				panels[j] = source[(size_t) j * ldy];
-			for (int j = columns; j < KERNEL_PANEL; j++)
-				panels[j] = 0.0f;
-			panels += KERNEL_PANEL;
+			{
+				const float *row = rows + (size_t) j * ldy + start;
+
+				for (int k = 0; k < depth; k++)
+					panels[k * KERNEL_PANEL + j] = row[k];
+			}
+			panels += depth * KERNEL_PANEL;
 		}
 	}
 }
@@ -97,11 +111,10 @@ run_tiles(KernelTile tile, const float *copy, int rows, int height,
 	}
 }
 
-void
-kernel_run_panels(const KernelTiles *tiles,
-				  const float *x, size_t ldx, int nx,
-				  const float *panels, int ny, int dim,
-				  float *out, size_t ldo)
+/* One block of rows. */
+static void
+run_block(const KernelTiles *tiles, const float *x, size_t ldx, int nx,
+		  const float *panels, int ny, int dim, float *out, size_t ldo)
 {
 	float		copy[KERNEL_TILE_MAX_ROWS * KERNEL_TILE_STRIDE]
 				__attribute__((aligned(64)));
@@ -145,4 +158,15 @@ kernel_run_panels(const KernelTiles *tiles,
 		}
 		start += depth;
 	} while (start < dim);
+}
+
+void
+kernel_run_panels(const KernelTiles *tiles,
+				  const float *x, size_t ldx, int nx,
+				  const float *panels, int ny, int dim,
+				  float *out, size_t ldo)
+{
+	for (int i = 0; i < nx; i += BLOCK_ROWS)
+		run_block(tiles, x + (size_t) i * ldx, ldx, min_int(nx - i, BLOCK_ROWS),
+				  panels, ny, dim, out + (size_t) i * ldo, ldo);
 }

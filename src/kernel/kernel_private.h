@@ -11,6 +11,13 @@
 #include "kernel/kernel.h"
 
 /*
+ * Rows from this dim on are not interleaved by *_rows: hopping between rows of
+ * half a kilobyte or more confuses the prefetchers, which costs half the speed
+ * from memory and a fifth from the third-level cache (README.md).
+ */
+#define KERNEL_LONG_ROW 128
+
+/*
  * One panel holds KERNEL_PANEL of the rows y: for each k in turn, component k
  * of each of them.  So a register of the tile's columns is one plain load, and
  * 32 columns are two registers of AVX-512, four of AVX2, eight of NEON.
@@ -18,7 +25,7 @@
 #define KERNEL_PANEL	32
 
 /* Components of a block, and of one row in the copy the tile reads. */
-#define KERNEL_PANEL_DEPTH	256
+#define KERNEL_PANEL_DEPTH	384
 #define KERNEL_TILE_STRIDE	(KERNEL_PANEL_DEPTH + 16)
 
 /* No level has a tile of more rows. */

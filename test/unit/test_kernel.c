@@ -432,6 +432,9 @@ test_panels_at(const KernelTable *level, int nx, int ny, int dim, int gap,
 		panels[i] = NAN;		/* packing must set them all */
 
 	kernel_pack_panels(y, ldx, ny, dim, panels);
+	for (size_t i = 0; i < panels_size / sizeof(float); i++)
+		if (isnan(panels[i]))
+			COMPLAIN("%d rows, dim %d: packing left float %zu unset", ny, dim, i);
 	level->ip_panels(x, ldx, nx, panels, ny, dim, out, ldo);
 
 	for (int i = 0; i < nx; i++)
@@ -491,11 +494,13 @@ test_dispatch(void)
 		COMPLAIN("before kernel_init() the level is not scalar");
 	kernel_init();
 	best = kernel;
+	printf("# best level: %s\n", best == NULL ? "none" : best->name);
 	if (best == NULL || kernel_table(best->level) != best)
+	{
 		COMPLAIN("kernel_init() chose a level that is not there");
-#if defined(__x86_64__) || defined(__aarch64__)
-	printf("# best level: %s\n", best->name);
-#endif
+		report("levels", "dispatch");
+		return;
+	}
 	for (int level = 0; level < KERNEL_NUM_LEVELS; level++)
 	{
 		const KernelTable *table = kernel_table((KernelLevel) level);
@@ -528,7 +533,10 @@ main(void)
 		const KernelTable *level = kernel_table((KernelLevel) i);
 
 		if (level == NULL)
+		{
+			printf("# level %d is not on this machine\n", i);
 			continue;
+		}
 		test_pairs(level, scalar);
 		test_places(level, scalar);
 		test_rows(level, scalar);

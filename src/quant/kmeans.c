@@ -36,6 +36,7 @@
 
 #include "kernel/kernel.h"
 #include "quant/assign.h"
+#include "quant/random.h"
 
 /* Points for each centroid on the smallest sample. */
 #define FIRST_LEVEL		16
@@ -53,6 +54,12 @@
 /* Smaller than this share of the mean is starved; larger than this may give. */
 #define STARVED			0.25
 #define LARGE			2.5
+
+/*
+ * A starved cluster stays if dissolving it cost more than this share of the
+ * large one's sum of squares: it may be small and far from all others.
+ */
+#define MAX_COST		0.5
 
 /* A split looks at this many points of its cluster, and makes so many at most. */
 #define SPLIT_SAMPLE	256
@@ -76,9 +83,10 @@ typedef struct KMeansState
 	size_t		order;			/* uint32[n]: the points in random order */
 	size_t		nearest;		/* uint32[n]: cluster of the i-th of order */
 	size_t		members;		/* uint32[n]: points, sorted by cluster */
-	size_t		gap;			/* float[first level]: distance to the nearest seed */
+	size_t		gap;			/* float[n]: the i-th of order to nearest seed, centroid */
 	size_t		block_sums;		/* double[blocks]: sum of squared distances */
 	size_t		start;			/* uint32[k + 1]: each cluster's place in members */
+	size_t		spread;			/* double[k]: sum of the cluster's gaps */
 	size_t		pieces;			/* int[k]: centroids to make of it; see plan() */
 	size_t		next_piece;		/* int[k]: list of the centroids it is given */
 	size_t		heap;			/* int[k]: scratch of plan() */
@@ -139,29 +147,11 @@ min_int(int a, int b)
 	return a < b ? a : b;
 }
 
-/* splitmix64: any state is good, so streams are made by adding numbers. */
-static uint64_t
-next_random(uint64_t *state)
-{
-	uint64_t	z = (*state += UINT64_C(0x9E3779B97F4A7C15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-	return z ^ (z >> 31);
-}
-
-/* A number below n; the bias of the product is n / 2^32. */
-static uint32_t
-random_below(uint64_t *state, uint32_t n)
-{
-	return (uint32_t) (((next_random(state) >> 32) * n) >> 32);
-}
-
 /* Uniform in [0, 1). */
 static double
 random_unit(uint64_t *state)
 {
-	return (double) (next_random(state) >> 11) / 9007199254740992.0;
+	return (double) (random_next(state) >> 11) / 9007199254740992.0;
 }
 
 /* ---------------------------------------------------------------- memory */
@@ -228,10 +218,11 @@ lay_out(const KMeansParams *params, KMeansState *state)
 		!reserve(&total, n, sizeof(uint32_t), &state->order) ||
 		!reserve(&total, n, sizeof(uint32_t), &state->nearest) ||
 		!reserve(&total, n, sizeof(uint32_t), &state->members) ||
-		!reserve(&total, (size_t) first_level(params), sizeof(float), &state->gap) ||
+		!reserve(&total, n, sizeof(float), &state->gap) ||
 		!reserve(&total, (size_t) block_count(params, params->n), sizeof(double),
 				 &state->block_sums) ||
 		!reserve(&total, k + 1, sizeof(uint32_t), &state->start) ||
+		!reserve(&total, k, sizeof(double), &state->spread) ||
 		!reserve(&total, k, sizeof(int), &state->pieces) ||
 		!reserve(&total, k, sizeof(int), &state->next_piece) ||
 		!reserve(&total, k, sizeof(int), &state->heap) ||
@@ -320,7 +311,7 @@ shuffle_points(Participant *me)
 		order[i] = i;
 	for (uint32_t i = 0; i < n - 1; i++)
 	{
-		uint32_t	other = i + random_below(&state->random, n - i);
+		uint32_t	other = i + (uint32_t) random_below(&state->random, n - i);
 		uint32_t	point = order[i];
 
 		if (i % 65536 == 0)
@@ -361,10 +352,10 @@ assign(Participant *me)
 	KMeansState *state = me->state;
 	const uint32_t *order = ARRAY(state, uint32_t, order);
 	uint32_t   *nearest = ARRAY(state, uint32_t, nearest);
+	float	   *gap = ARRAY(state, float, gap);
 	double	   *block_sums = ARRAY(state, double, block_sums);
 	int			rows = assign_block_rows(state->params.dim);
 	int			blocks = block_count(&state->params, state->active);
-	float		distance[ASSIGN_BLOCK_ROWS];
 	int			block;
 
 	while ((block = atomic_fetch_add(&state->next_block, 1)) < blocks)
@@ -374,10 +365,13 @@ assign(Participant *me)
 		double		sum = 0.0;
 
 		assign_rows(ARRAY(state, char, packed), me->points, state->params.dim,
-					order + start, count, nearest + start, distance,
+					order + start, count, nearest + start, gap + start,
 					me->scratch, me->interrupt, me->arg);
-		for (int i = 0; i < count; i++)
-			sum += squared_distance(state, distance[i]);
+		for (int i = start; i < start + count; i++)
+		{
+			gap[i] = squared_distance(state, gap[i]);
+			sum += gap[i];
+		}
 		block_sums[block] = sum;
 	}
 }
@@ -455,7 +449,7 @@ draw_seeds(Participant *me)
 		if (total > 0.0 && isfinite(total))
 			place = draw_point(state, total);
 		if (place < 0)			/* the first of all, or no gap is left */
-			place = (int) random_below(&state->random, (uint32_t) state->active);
+			place = (int) random_below(&state->random, (uint64_t) state->active);
 		point = me->points + (size_t) order[place] * dim;
 		if (made > 0)
 		{
@@ -551,6 +545,8 @@ sort_members(KMeansState *state)
 	const uint32_t *nearest = ARRAY(state, uint32_t, nearest);
 	uint32_t   *members = ARRAY(state, uint32_t, members);
 	uint32_t   *start = ARRAY(state, uint32_t, start);
+	const float *gap = ARRAY(state, float, gap);
+	double	   *spread = ARRAY(state, double, spread);
 	int			k = state->k;
 	uint32_t	sum = 0;
 
@@ -564,9 +560,13 @@ sort_members(KMeansState *state)
 
 		start[j + 1] = sum;
 		sum += count;
+		spread[j] = 0.0;
 	}
 	for (int i = 0; i < state->active; i++)
+	{
 		members[start[nearest[i] + 1]++] = order[i];
+		spread[nearest[i]] += gap[i];
+	}
 }
 
 static int
@@ -609,6 +609,33 @@ static double
 part_size(const KMeansState *state, int j)
 {
 	return (double) cluster_size(state, j) / ARRAY(state, const int, pieces)[j];
+}
+
+/*
+ * What the sum of squared distances would about grow by if the cluster's
+ * points went to the next centroid.
+ */
+static double
+removal_cost(Participant *me, int j)
+{
+	KMeansState *state = me->state;
+	int			dim = state->params.dim;
+	const float *centroid = me->centroids + (size_t) j * dim;
+	float		distance[64];
+	float		least = INFINITY;
+
+	for (int first = 0; first < state->k; first += 64)
+	{
+		int			count = min_int(state->k - first, 64);
+
+		check_interrupt(me);
+		kernel->l2sq_rows(centroid, me->centroids + (size_t) first * dim,
+						  sizeof(float) * (size_t) dim, count, dim, distance);
+		for (int i = 0; i < count; i++)
+			if (first + i != j && distance[i] < least)
+				least = distance[i];
+	}
+	return (double) cluster_size(state, j) * least;
 }
 
 /* Restore the heap (largest part on top) below place i. */
@@ -678,9 +705,11 @@ plan_splits(Participant *me, bool balance)
 		{
 			int			taker = heap[i];
 			bool		empty = cluster_size(state, taker) == 0;
+			double		cost;
 
-			if (empty != (pass == 0))
+			if (empty != (pass == 0) || size == 0)
 				continue;
+			cost = empty ? 0.0 : removal_cost(me, taker);
 			while (size > 0)
 			{
 				int			giver = heap[0];
@@ -691,6 +720,8 @@ plan_splits(Participant *me, bool balance)
 					size = 0;	/* nor is any other large enough */
 					break;
 				}
+				if (cost > MAX_COST * ARRAY(state, double, spread)[giver] / pieces[giver])
+					break;		/* small, but rightly so */
 				if (pieces[giver] < SPLIT_PIECES &&
 					(pieces[giver] > 1 || find_other_value(me, giver) > 0))
 				{
@@ -892,7 +923,7 @@ split_cluster(Participant *me, int cluster)
 		int			choice = 0;
 
 		if (p == 0)
-			choice = (int) random_below(&random, (uint32_t) count);
+			choice = (int) random_below(&random, (uint64_t) count);
 		else
 		{
 			double		sum = 0.0;

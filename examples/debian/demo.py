@@ -39,7 +39,7 @@ SETTINGS = [("index, target_recall = 0.80", "0.80"),
 SCHEMA = """
 CREATE TABLE packages (
     id        integer PRIMARY KEY,
-    name      text NOT NULL,
+    name      text NOT NULL UNIQUE,
     section   text NOT NULL,
     size      integer NOT NULL,
     tags      text[] NOT NULL,
@@ -463,7 +463,7 @@ def report(conn, data, state, results, floor):
         if label == "index, nothing set":
             label += f" ({default})"
         rows.append((label, f"{n:,}", f"{recall:.3f}", latency(p50), latency(p99),
-                     NONE if i == 0 else f"{exact / p50:,.1f} {TIMES}"))
+                     NONE if i == 0 else f"{exact / p50:.{1 if exact < 100 * p50 else 0}f} {TIMES}"))
         if i == 0:
             rows.append(None)
     rows += [None, ("floor: a row by its key", f"{HELD:,}", NONE, latency(floor[0]), latency(floor[1]), "")]

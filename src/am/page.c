@@ -80,6 +80,7 @@ page_verify(Relation rel, BlockNumber blkno, Page page, Size special_size)
 							PageGetTrailer(page)->format, blkno,
 							VECDB_PAGE_FORMAT),
 					 errhint("Please REINDEX it.")));
+			break;
 		case PAGE_BROKEN:
 			page_corrupted(rel, blkno,
 						   "Expected page id %04x and a sound page header, got page id %04x.",

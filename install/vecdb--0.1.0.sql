@@ -275,3 +275,93 @@ COMMENT ON OPERATOR CLASS vector_ip_ops USING ivfflat IS 'ORDER BY column <#> va
 COMMENT ON OPERATOR CLASS vector_cosine_ops USING ivfflat IS 'ORDER BY column <=> value: cosine distance';
 
 /* ---- monitor functions ---------------------------------------------------- */
+
+-- Permission is checked inside: the owner of the index, and pg_read_all_data.
+CREATE FUNCTION vecdb_check(
+	index regclass,
+	strict boolean DEFAULT false,
+	heap boolean DEFAULT true,
+	max_findings integer DEFAULT 100,
+	OUT severity text, OUT code text, OUT block bigint, OUT item integer, OUT detail text
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION vecdb_check(regclass, boolean, boolean, integer) IS
+	'verifies an index against its format and its table; no rows: it is sound. severity: corruption, damage (space or quality lost), note. strict locks out writers and VACUUM and checks more';
+
+CREATE FUNCTION vecdb_index_check(index regclass, strict boolean DEFAULT false)
+	RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION vecdb_index_check(regclass, boolean) IS
+	'raises an error (XX002) at the first corruption or damage that vecdb_check() would report';
+
+CREATE FUNCTION vecdb_index_stats(
+	index regclass,
+	detailed boolean DEFAULT false,
+	OUT metric text, OUT value double precision
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
+	'size, rows and lists of an index (as of build or last VACUUM), and "probes": the number of lists a search of this session begins with, which SHOW ivfflat.probes does not tell where recall decides. detailed reads every page and counts anew';
+
+-- Pages may show values of rows: for superusers and roles that may read all data.
+CREATE FUNCTION vecdb_page_header(
+	page bytea,
+	OUT verdict text, OUT page_id text, OUT format integer, OUT kind text,
+	OUT content_bytes integer, OUT special_bytes integer
+) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vecdb_page_header(bytea) IS
+	'what a page from get_raw_page() says of itself: sound, zero, broken or of another format, and its kind';
+
+CREATE FUNCTION ivf_metapage_info(
+	page bytea,
+	OUT magic text, OUT dims bigint, OUT metric text, OUT codec integer,
+	OUT row_size bigint, OUT generation bigint, OUT lists bigint,
+	OUT lists_alive bigint, OUT directory_blocks text, OUT centroid_blocks text,
+	OUT target_recalls real[], OUT target_probes bigint[],
+	OUT rows_at_build bigint, OUT flaw text
+) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_metapage_info(bytea) IS
+	'metapage (block 0) of an ivfflat index; flaw is NULL where it is sound';
+
+CREATE FUNCTION ivf_page_info(
+	page bytea,
+	OUT kind text, OUT content_bytes integer, OUT list bigint, OUT generation bigint,
+	OUT seq bigint, OUT next bigint, OUT next_seq bigint, OUT owner bigint,
+	OUT continuation bigint
+) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_page_info(bytea) IS
+	'where a page of an ivfflat index belongs and which pages follow it';
+
+CREATE FUNCTION ivf_list_info(
+	page bytea,
+	OUT item integer, OUT head bigint, OUT insert bigint, OUT generation bigint,
+	OUT pages bigint, OUT rows bigint, OUT superseded boolean,
+	OUT successor bigint, OUT successors bigint
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_list_info(bytea) IS
+	'lists on a directory page of an ivfflat index';
+
+CREATE FUNCTION ivf_page_items(
+	page bytea,
+	row_size integer,
+	OUT item integer, OUT tid tid, OUT attr_length integer, OUT normsq real,
+	OUT first_elements real[]
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_page_items(bytea, integer) IS
+	'rows on a list page of an ivfflat index; row_size is that of ivf_metapage_info()';
+
+REVOKE ALL ON FUNCTION vecdb_page_header(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ivf_metapage_info(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ivf_page_info(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ivf_list_info(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ivf_page_items(bytea, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION vecdb_page_header(bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION ivf_metapage_info(bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION ivf_page_info(bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION ivf_list_info(bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION ivf_page_items(bytea, integer) TO pg_read_all_data;

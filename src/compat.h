@@ -99,6 +99,25 @@ extend_relation(Relation rel, ForkNumber fork)
 #define TUPLESORT_NONE false
 #endif
 
+/* 16 replaced the ownership checks of each catalog by one for all. */
+#if PG_VERSION_NUM >= 160000
+#define relation_ownercheck(relid, role) \
+	object_ownercheck(RelationRelationId, relid, role)
+#else
+#define relation_ownercheck(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
+/*
+ * 17 has a call for the search_path of maintenance; before, it is set by hand.
+ * The caller has begun a new GUC nest level, and includes utils/guc.h.
+ */
+#if PG_VERSION_NUM < 170000
+#define RestrictSearchPath() \
+	((void) set_config_option("search_path", "pg_catalog, pg_temp", \
+							  PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, \
+							  true, 0, false))
+#endif
+
 /* 18 gave vacuum_delay_point an argument. */
 #if PG_VERSION_NUM >= 180000
 #define VACUUM_DELAY_POINT() vacuum_delay_point(false)

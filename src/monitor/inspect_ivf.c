@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * inspect_ivf.c
+ *	  Pages of an IVF index as rows.
+ *
+ * The functions take a page as bytea, as pageinspect's get_raw_page() reads
+ * it, and know nothing else: no index, no lock.  So they work on a page of a
+ * broken index, or one from a backup, and believe nothing that it says.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "am/support.h"
+#include "compat.h"
+#include "ivf/ivf_private.h"
+#include "monitor/monitor.h"
+
+/* Elements of a value that ivf_page_items() shows */
+#define SHOWN_ELEMENTS	8
+
+VECDB_FUNCTION(vecdb_page_header);
+VECDB_FUNCTION(ivf_metapage_info);
+VECDB_FUNCTION(ivf_page_info);
+VECDB_FUNCTION(ivf_list_info);
+VECDB_FUNCTION(ivf_page_items);
+
+/* An aligned copy of a page, which may hold anything. */
+static Page
+page_from_bytea(bytea *raw)
+{
+	char	   *page;
+
+	if (VARSIZE_ANY_EXHDR(raw) != BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the page has %zu bytes, but a page of this server has %d",
+						(Size) VARSIZE_ANY_EXHDR(raw), BLCKSZ),
+				 errhint("Pass what get_raw_page() of the extension pageinspect returns.")));
+	page = palloc(BLCKSZ);
+	memcpy(page, VARDATA_ANY(raw), BLCKSZ);
+	return (Page) page;
+}
+
+/* The same for a sound page of an IVF index, of that kind unless kind < 0. */
+static Page
+ivf_page_from_bytea(bytea *raw, int kind, const char *kind_name)
+{
+	Page		page = page_from_bytea(raw);
+
+	switch (page_check(page, IVF_SPECIAL_SIZE))
+	{
+		case PAGE_OK:
+			break;
+		case PAGE_ZERO:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the page is empty (all zero)")));
+			break;
+		case PAGE_FORMAT:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the page has format version %d, but this vecdb reads version %d",
+							PageGetTrailer(page)->format, VECDB_PAGE_FORMAT)));
+			break;
+		case PAGE_BROKEN:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the page is not a sound page of a vecdb index"),
+					 errdetail("Expected page id %04x and special size %d, got %04x and %d.",
+							   VECDB_PAGE_ID, (int) IVF_SPECIAL_SIZE,
+							   PageGetTrailer(page)->page_id,
+							   BLCKSZ - ((PageHeader) page)->pd_special)));
+			break;
+	}
+	if (kind >= 0 && IvfPageKind(page) != kind)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the page is not a %s page of an IVF index", kind_name),
+				 errdetail("Expected kind %d, got %d.", kind, IvfPageKind(page))));
+	return page;
+}
+
+/* What a page holds; "unknown" where no page of ours says so. */
+const char *
+ivf_kind_name(uint8 kind)
+{
+	static const char *const names[] = {
+		[VECDB_PAGE_FREE] = "free",[IVF_PAGE_META] = "meta",
+		[IVF_PAGE_DIR] = "directory",[IVF_PAGE_CENT] = "centroid",
+		[IVF_PAGE_LIST] = "list",[IVF_PAGE_CONT] = "continuation"
+	};
+
+	return kind < lengthof(names) ? names[kind] : "unknown";
+}
+
+static Datum
+block_datum(BlockNumber blkno, bool *isnull)
+{
+	*isnull = blkno == InvalidBlockNumber;
+	return Int64GetDatum((int64) blkno);
+}
+
+/*
+ * vecdb_page_header(page bytea): what any 8 kB say of themselves, sound or not
+ */
+Datum
+vecdb_page_header(PG_FUNCTION_ARGS)
+{
+	static const char *const verdicts[] = {
+		[PAGE_OK] = "sound",[PAGE_ZERO] = "zero",[PAGE_BROKEN] = "broken",
+		[PAGE_FORMAT] = "other format"
+	};
+	Page		page = page_from_bytea(PG_GETARG_BYTEA_PP(0));
+	PageHeader	header = (PageHeader) page;
+	VecdbPageTrailer *trailer = PageGetTrailer(page);
+	PageVerdict verdict = page_check(page, IVF_SPECIAL_SIZE);
+	bool		ours = verdict != PAGE_ZERO && trailer->page_id == VECDB_PAGE_ID;
+	Datum		values[6];
+	bool		nulls[6] = {0};
+
+	values[0] = CStringGetTextDatum(verdicts[verdict]);
+	values[1] = CStringGetTextDatum(psprintf("%04x", trailer->page_id));
+	values[2] = Int32GetDatum(trailer->format);
+	nulls[2] = !ours;
+	if (ours)
+		values[3] = CStringGetTextDatum(ivf_kind_name(trailer->kind));
+	nulls[3] = !ours;
+	values[4] = Int32GetDatum(header->pd_lower - (int) SizeOfPageHeaderData);
+	nulls[4] = verdict != PAGE_OK;
+	values[5] = Int32GetDatum(BLCKSZ - header->pd_special);
+	nulls[5] = verdict == PAGE_ZERO;
+	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
+}
+
+/* "first block..last block (first item), ...", as far as they can be read */
+static text *
+extents_text(const IvfExtent *extents, int n)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < Min(n, IVF_MAX_EXTENTS); i++)
+		appendStringInfo(&buf, "%s%u..%u", i > 0 ? ", " : "", extents[i].start,
+						 extents[i].start + extents[i].blocks - 1);
+	return cstring_to_text_with_len(buf.data, buf.len);
+}
+
+/* ivf_metapage_info(page bytea) */
+Datum
+ivf_metapage_info(PG_FUNCTION_ARGS)
+{
+	Page		page = ivf_page_from_bytea(PG_GETARG_BYTEA_PP(0), IVF_PAGE_META, "meta");
+	IvfMetaPageData *meta = palloc(sizeof(IvfMetaPageData));
+	int			ntargets;
+	const char *flaw;
+	Datum		recalls[IVF_NUM_TARGETS];
+	Datum		probes[IVF_NUM_TARGETS];
+	Datum		values[14];
+	bool		nulls[14] = {0};
+
+	memcpy(meta, IvfPageGetMeta(page), sizeof(IvfMetaPageData));
+	ntargets = Min(meta->num_targets, IVF_NUM_TARGETS);
+	for (int i = 0; i < ntargets; i++)
+	{
+		recalls[i] = Float4GetDatum(meta->targets[i].recall);
+		probes[i] = Int64GetDatum((int64) meta->targets[i].probes);
+	}
+
+	values[0] = CStringGetTextDatum(psprintf("%08x", meta->magic));
+	values[1] = Int64GetDatum((int64) meta->dims);
+	values[2] = CStringGetTextDatum(support_metric_name((Metric) meta->metric));
+	values[3] = Int32GetDatum(meta->codec);
+	values[4] = Int64GetDatum((int64) meta->row_size);
+	values[5] = Int64GetDatum((int64) meta->generation);
+	values[6] = Int64GetDatum((int64) meta->lists);
+	values[7] = Int64GetDatum((int64) meta->lists_alive);
+	values[8] = PointerGetDatum(extents_text(meta->dir, meta->dir_extents));
+	values[9] = PointerGetDatum(extents_text(meta->cent, meta->cent_extents));
+	values[10] = PointerGetDatum(construct_array(recalls, ntargets, FLOAT4OID,
+												 sizeof(float4), true, TYPALIGN_INT));
+	values[11] = PointerGetDatum(construct_array(probes, ntargets, INT8OID,
+												 sizeof(int64), FLOAT8PASSBYVAL,
+												 TYPALIGN_DOUBLE));
+	values[12] = Int64GetDatum((int64) meta->rows_at_build);
+
+	flaw = IvfPageUsed(page) != sizeof(IvfMetaPageData) ?
+		"The content has not the length of a metapage." :
+		ivf_meta_flaw(meta, MaxBlockNumber);
+	if (flaw)
+		values[13] = CStringGetTextDatum(flaw);
+	nulls[13] = flaw == NULL;
+	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
+}
+
+/* ivf_page_info(page bytea): the special area of any page */
+Datum
+ivf_page_info(PG_FUNCTION_ARGS)
+{
+	Page		page = ivf_page_from_bytea(PG_GETARG_BYTEA_PP(0), -1, NULL);
+	IvfPageOpaque opaque = IvfPageGetOpaque(page);
+	bool		list = opaque->trailer.kind == IVF_PAGE_LIST;
+	bool		cont = opaque->trailer.kind == IVF_PAGE_CONT;
+	Datum		values[9];
+	bool		nulls[9] = {0};
+
+	values[0] = CStringGetTextDatum(ivf_kind_name(opaque->trailer.kind));
+	values[1] = Int32GetDatum((int) IvfPageUsed(page));
+	values[2] = Int64GetDatum((int64) opaque->list);
+	values[3] = Int64GetDatum((int64) opaque->generation);
+	values[4] = Int64GetDatum((int64) opaque->seq);
+	nulls[2] = nulls[3] = nulls[4] = !list && !cont;
+	values[5] = block_datum(opaque->next, &nulls[5]);
+	nulls[5] |= !list;
+	values[6] = Int64GetDatum((int64) opaque->next_seq);
+	nulls[6] = !list;
+	values[7] = block_datum(opaque->next, &nulls[7]);
+	nulls[7] |= !cont;
+	values[8] = block_datum(opaque->cont, &nulls[8]);
+	nulls[8] |= !list && !cont;
+	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
+}
+
+/* ivf_list_info(page bytea): the entries of a directory page */
+Datum
+ivf_list_info(PG_FUNCTION_ARGS)
+{
+	Page		page = ivf_page_from_bytea(PG_GETARG_BYTEA_PP(0), IVF_PAGE_DIR, "directory");
+	IvfListData *entries = (IvfListData *) IvfPageContent(page);
+	int			n = IvfPageUsed(page) / sizeof(IvfListData);
+
+	monitor_begin_rows(fcinfo);
+	for (int i = 0; i < n; i++)
+	{
+		IvfListData *entry = &entries[i];
+		Datum		values[9];
+		bool		nulls[9] = {0};
+
+		values[0] = Int32GetDatum(i + 1);
+		values[1] = block_datum(entry->head, &nulls[1]);
+		values[2] = block_datum(entry->insert, &nulls[2]);
+		values[3] = Int64GetDatum((int64) entry->generation);
+		values[4] = Int64GetDatum((int64) entry->pages);
+		values[5] = Int64GetDatum((int64) entry->rows);
+		values[6] = BoolGetDatum((entry->flags & IVF_LIST_SUPERSEDED) != 0);
+		values[7] = Int64GetDatum((int64) entry->successor);
+		values[8] = Int64GetDatum((int64) entry->successors);
+		nulls[7] = nulls[8] = (entry->flags & IVF_LIST_SUPERSEDED) == 0;
+		monitor_put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * ivf_page_items(page bytea, row_size integer): the rows of a list page.  The
+ * page does not say how long its rows are; ivf_metapage_info() does.
+ */
+Datum
+ivf_page_items(PG_FUNCTION_ARGS)
+{
+	Page		page = ivf_page_from_bytea(PG_GETARG_BYTEA_PP(0), IVF_PAGE_LIST, "list");
+	int			row_size = PG_GETARG_INT32(1);
+	int			used = IvfPageUsed(page);
+	int			on_page;
+	int			n;
+
+	if (row_size <= IVF_ROW_HEAD || row_size > IVF_ROW_HEAD + sizeof(float) * VECTOR_MAX_DIM ||
+		(row_size - IVF_ROW_HEAD) % sizeof(float) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("row_size is %d, but the size of a row is %d + 4 * dimensions, at most %d",
+						row_size, (int) IVF_ROW_HEAD,
+						(int) (IVF_ROW_HEAD + sizeof(float) * VECTOR_MAX_DIM)),
+				 errhint("Take it from ivf_metapage_info() of block 0.")));
+
+	/* a row that does not fit a page: only its beginning is here */
+	on_page = Min(row_size, IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
+	n = row_size > on_page ? Min(used / on_page, 1) : used / on_page;
+
+	monitor_begin_rows(fcinfo);
+	for (int i = 0; i < n; i++)
+	{
+		IvfRow		row = (IvfRow) (IvfPageContent(page) + i * on_page);
+		int			shown = Min((on_page - (int) IVF_ROW_HEAD) / (int) sizeof(float),
+								SHOWN_ELEMENTS);
+		Datum		elements[SHOWN_ELEMENTS];
+		Datum		values[5];
+		bool		nulls[5] = {0};
+
+		for (int j = 0; j < shown; j++)
+			elements[j] = Float4GetDatum(row->value[j]);
+
+		values[0] = Int32GetDatum(i + 1);
+		values[1] = PointerGetDatum(&row->tid);
+		values[2] = Int32GetDatum(row->attr_length);
+		values[3] = Float4GetDatum(row->normsq);
+		values[4] = PointerGetDatum(construct_array(elements, shown, FLOAT4OID,
+													sizeof(float4), true, TYPALIGN_INT));
+		monitor_put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}

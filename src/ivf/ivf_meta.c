@@ -368,7 +368,9 @@ ivf_probes_for(const IvfMetaPageData *meta, double recall)
 				return Min(above->probes, meta->lists_alive);
 			share = (log(1 - below->recall) - log(1 - recall)) /
 				(log(1 - below->recall) - log(1 - above->recall));
-			return Min(below->probes + ceil(share * (above->probes - below->probes)),
+			/* a target is a float, so share may exceed 1 by its rounding */
+			return Min(below->probes +
+					   ceil(Min(share, 1) * (above->probes - below->probes)),
 					   meta->lists_alive);
 		}
 		below = above;

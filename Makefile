@@ -84,6 +84,13 @@ test_unit/%: test/unit/%.c $(UNIT_OBJS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CPPFLAGS) $< $(UNIT_OBJS) -o $@ $(LDFLAGS) -lm -lpthread
 
+# Times of src/kernel alone, level by level (about a minute).
+.PHONY: bench-kernel
+bench-kernel: bench/kernel_bench.c $(filter src/kernel/%,$(OBJS))
+	@mkdir -p test_unit
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kernel_bench.c,$^) $(filter %.o,$^) -o test_unit/kernel_bench $(LDFLAGS) -lm
+	test_unit/kernel_bench
+
 # The optional control file `vector`, for clients that send CREATE EXTENSION
 # vector. Never beside pgvector's own files: they carry the same names.
 .PHONY: install-vector uninstall-vector

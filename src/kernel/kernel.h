@@ -66,8 +66,9 @@ typedef struct KernelTable
 	 * assignment: out[i * ldo + j] = <x_i, y_j>.  Blocked for the caches,
 	 * fused multiply-add: NOT bit-stable over levels.  x_i = x + i * ldx; ldx
 	 * and ldo count floats.  panels comes from kernel_pack_panels(), with the
-	 * same ny and dim, and is the same for every level.  Runs to its end, about
-	 * nx * ny * dim / 30 ns: callers who must stay interruptible pass few rows.
+	 * same ny and dim, and is the same for every level.  Runs to its end,
+	 * about nx * ny * dim / 30 ns: callers who must stay interruptible pass
+	 * few rows.
 	 */
 	void		(*ip_panels) (const float *x, size_t ldx, int nx,
 							  const float *panels, int ny, int dim,

@@ -73,8 +73,17 @@ rest_mask(int rest)
 {
 	static const int table[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 
-	rest = rest < 8 ? rest : 8;
 	return _mm256_loadu_si256((const __m256i *) (table + 8 - rest));
+}
+
+/*
+ * The first `rest` (>= 1) of eight elements, +0.0 for the others.  A masked
+ * load is for the very last ones only: it does not train the prefetcher.
+ */
+STEP __m256
+load_rest(const float *a, int rest)
+{
+	return rest >= 8 ? _mm256_loadu_ps(a) : _mm256_maskload_ps(a, rest_mask(rest));
 }
 
 STEP __m128
@@ -95,17 +104,15 @@ sum_to_four(const float *a, const float *b, int dim, SumKind kind)
 	}
 
 #define REST(g) \
-	if (dim - i > 8 * g) \
-	{ \
-		__m256i		mask = rest_mask(dim - i - 8 * g); \
-\
-		s##g = add_term(s##g, _mm256_maskload_ps(a + i + 8 * g, mask), \
-						_mm256_maskload_ps(b + i + 8 * g, mask), kind); \
-	}
-	REST(0)
-	REST(1)
-	REST(2)
-	REST(3)
+	do { \
+		if (dim - i > 8 * g) \
+			s##g = add_term(s##g, load_rest(a + i + 8 * g, dim - i - 8 * g), \
+							load_rest(b + i + 8 * g, dim - i - 8 * g), kind); \
+	} while (0)
+	REST(0);
+	REST(1);
+	REST(2);
+	REST(3);
 #undef REST
 
 	return fold_to_four(s0, s1, s2, s3);
@@ -141,46 +148,48 @@ avx2_cosine(const float *a, const float *b, int dim,
 {
 	__m256		x,
 				y;
-	__m256i		mask;
 	int			i = 0;
 
 #define DECLARE(g) \
 	__m256		ab##g = _mm256_setzero_ps(); \
 	__m256		aa##g = _mm256_setzero_ps(); \
-	__m256		bb##g = _mm256_setzero_ps();
+	__m256		bb##g = _mm256_setzero_ps()
 #define ADD(g) \
 	ab##g = add_term(ab##g, x, y, SUM_IP); \
 	aa##g = add_term(aa##g, x, x, SUM_IP); \
-	bb##g = add_term(bb##g, y, y, SUM_IP);
+	bb##g = add_term(bb##g, y, y, SUM_IP)
 #define WHOLE(g) \
-	x = _mm256_loadu_ps(a + i + 8 * g); \
-	y = _mm256_loadu_ps(b + i + 8 * g); \
-	ADD(g)
+	do { \
+		x = _mm256_loadu_ps(a + i + 8 * g); \
+		y = _mm256_loadu_ps(b + i + 8 * g); \
+		ADD(g); \
+	} while (0)
 #define REST(g) \
-	if (dim - i > 8 * g) \
-	{ \
-		mask = rest_mask(dim - i - 8 * g); \
-		x = _mm256_maskload_ps(a + i + 8 * g, mask); \
-		y = _mm256_maskload_ps(b + i + 8 * g, mask); \
-		ADD(g) \
-	}
+	do { \
+		if (dim - i > 8 * g) \
+		{ \
+			x = load_rest(a + i + 8 * g, dim - i - 8 * g); \
+			y = load_rest(b + i + 8 * g, dim - i - 8 * g); \
+			ADD(g); \
+		} \
+	} while (0)
 
-	DECLARE(0)
-	DECLARE(1)
-	DECLARE(2)
-	DECLARE(3)
+	DECLARE(0);
+	DECLARE(1);
+	DECLARE(2);
+	DECLARE(3);
 
 	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
 	{
-		WHOLE(0)
-		WHOLE(1)
-		WHOLE(2)
-		WHOLE(3)
+		WHOLE(0);
+		WHOLE(1);
+		WHOLE(2);
+		WHOLE(3);
 	}
-	REST(0)
-	REST(1)
-	REST(2)
-	REST(3)
+	REST(0);
+	REST(1);
+	REST(2);
+	REST(3);
 #undef DECLARE
 #undef ADD
 #undef WHOLE
@@ -221,18 +230,24 @@ avx2_normsq_double(const float *a, int dim)
 	}
 
 #define REST(g) \
-	if (dim - i > 4 * g) \
-		s[g] = add_square_double(s[g], \
-								 _mm_maskload_ps(a + i + 4 * g, \
-												 _mm256_castsi256_si128(rest_mask(dim - i - 4 * g))));
-	REST(0)
-	REST(1)
-	REST(2)
-	REST(3)
-	REST(4)
-	REST(5)
-	REST(6)
-	REST(7)
+	do { \
+		if (dim - i >= 4 * g + 4) \
+			s[g] = add_square_double(s[g], _mm_loadu_ps(a + i + 4 * g)); \
+		else if (dim - i > 4 * g) \
+		{ \
+			__m128i		mask = _mm256_castsi256_si128(rest_mask(dim - i - 4 * g)); \
+\
+			s[g] = add_square_double(s[g], _mm_maskload_ps(a + i + 4 * g, mask)); \
+		} \
+	} while (0)
+	REST(0);
+	REST(1);
+	REST(2);
+	REST(3);
+	REST(4);
+	REST(5);
+	REST(6);
+	REST(7);
 #undef REST
 
 	s[0] = _mm256_add_pd(_mm256_add_pd(_mm256_add_pd(s[0], s[4]),
@@ -249,41 +264,43 @@ sum_rows(const float *q, const float *r0, const float *r1, int dim,
 		 SumKind kind, __m128 *four0, __m128 *four1)
 {
 	__m256		x;
-	__m256i		mask;
 	int			i = 0;
 
 #define DECLARE(g) \
 	__m256		s0##g = _mm256_setzero_ps(); \
-	__m256		s1##g = _mm256_setzero_ps();
+	__m256		s1##g = _mm256_setzero_ps()
 #define WHOLE(g) \
-	x = _mm256_loadu_ps(q + i + 8 * g); \
-	s0##g = add_term(s0##g, x, _mm256_loadu_ps(r0 + i + 8 * g), kind); \
-	s1##g = add_term(s1##g, x, _mm256_loadu_ps(r1 + i + 8 * g), kind);
+	do { \
+		x = _mm256_loadu_ps(q + i + 8 * g); \
+		s0##g = add_term(s0##g, x, _mm256_loadu_ps(r0 + i + 8 * g), kind); \
+		s1##g = add_term(s1##g, x, _mm256_loadu_ps(r1 + i + 8 * g), kind); \
+	} while (0)
 #define REST(g) \
-	if (dim - i > 8 * g) \
-	{ \
-		mask = rest_mask(dim - i - 8 * g); \
-		x = _mm256_maskload_ps(q + i + 8 * g, mask); \
-		s0##g = add_term(s0##g, x, _mm256_maskload_ps(r0 + i + 8 * g, mask), kind); \
-		s1##g = add_term(s1##g, x, _mm256_maskload_ps(r1 + i + 8 * g, mask), kind); \
-	}
+	do { \
+		if (dim - i > 8 * g) \
+		{ \
+			x = load_rest(q + i + 8 * g, dim - i - 8 * g); \
+			s0##g = add_term(s0##g, x, load_rest(r0 + i + 8 * g, dim - i - 8 * g), kind); \
+			s1##g = add_term(s1##g, x, load_rest(r1 + i + 8 * g, dim - i - 8 * g), kind); \
+		} \
+	} while (0)
 
-	DECLARE(0)
-	DECLARE(1)
-	DECLARE(2)
-	DECLARE(3)
+	DECLARE(0);
+	DECLARE(1);
+	DECLARE(2);
+	DECLARE(3);
 
 	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
 	{
-		WHOLE(0)
-		WHOLE(1)
-		WHOLE(2)
-		WHOLE(3)
+		WHOLE(0);
+		WHOLE(1);
+		WHOLE(2);
+		WHOLE(3);
 	}
-	REST(0)
-	REST(1)
-	REST(2)
-	REST(3)
+	REST(0);
+	REST(1);
+	REST(2);
+	REST(3);
 #undef DECLARE
 #undef WHOLE
 #undef REST
@@ -299,7 +316,7 @@ run_rows(const float *q, const void *rows, size_t stride, int n, int dim,
 	const char *row = rows;
 	int			i = 0;
 
-	if (dim < KERNEL_LONG_ROW)
+	if (dim <= KERNEL_SHORT_ROW)
 	{
 		for (; i + 4 <= n; i += 4, row += 4 * stride)
 		{

@@ -288,7 +288,7 @@ run_rows(const float *q, const void *rows, size_t stride, int n, int dim,
 	const char *row = rows;
 	int			i = 0;
 
-	if (dim < KERNEL_LONG_ROW)
+	if (dim <= KERNEL_SHORT_ROW)
 		for (; i + 4 <= n; i += 4, row += 4 * stride)
 			_mm_storeu_ps(out + i,
 						  sum_rows(q, (const float *) row,

@@ -23,11 +23,23 @@ const KernelTable *kernel = &kernel_scalar_table;
 #define XCR0_AVX		0x06	/* XMM and YMM */
 #define XCR0_AVX512		0xe6	/* and opmask, both halves of ZMM */
 
+/* CPUID leaf 1, ECX: FMA, OSXSAVE, AVX, F16C */
 #define LEAF1_ECX_AVX2	((1u << 12) | (1u << 27) | (1u << 28) | (1u << 29))
-						/* FMA, OSXSAVE, AVX, F16C */
+
+/* CPUID leaf 7, EBX: AVX2; AVX-512 F, DQ, BW, VL */
 #define LEAF7_EBX_AVX2	(1u << 5)
-#define LEAF7_EBX_AVX512 \
-	((1u << 16) | (1u << 17) | (1u << 30) | (1u << 31)) /* F, DQ, BW, VL */
+#define LEAF7_EBX_AVX512 ((1u << 16) | (1u << 17) | (1u << 30) | (1u << 31))
+
+static unsigned
+read_xcr0(void)
+{
+	unsigned	low,
+				high;
+
+	__asm__ volatile ("xgetbv":"=a" (low), "=d"(high):"c"(0));
+
+	return low;
+}
 
 static KernelLevel
 detect_level(void)
@@ -36,13 +48,12 @@ detect_level(void)
 				ebx,
 				ecx,
 				edx,
-				xcr0,
-				xcr0_high;
+				xcr0;
 
 	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) ||
 		(ecx & LEAF1_ECX_AVX2) != LEAF1_ECX_AVX2)
 		return KERNEL_SCALAR;
-	__asm__ volatile("xgetbv":"=a"(xcr0), "=d"(xcr0_high):"c"(0));
+	xcr0 = read_xcr0();
 	if ((xcr0 & XCR0_AVX) != XCR0_AVX ||
 		!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ||
 		(ebx & LEAF7_EBX_AVX2) == 0)

@@ -17,9 +17,10 @@
 
 #define STEP	static inline __attribute__((always_inline))
 
-#define EACH_OF_8(DO)	DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
-#define EACH_OF_16(DO)	EACH_OF_8(DO) DO(8) DO(9) DO(10) DO(11) \
-						DO(12) DO(13) DO(14) DO(15)
+#define EACH_OF_8(DO) \
+	DO(0); DO(1); DO(2); DO(3); DO(4); DO(5); DO(6); DO(7)
+#define EACH_OF_16(DO) \
+	EACH_OF_8(DO); DO(8); DO(9); DO(10); DO(11); DO(12); DO(13); DO(14); DO(15)
 
 typedef enum SumKind
 {
@@ -81,20 +82,22 @@ sum_pair(const float *a, const float *b, int dim, SumKind kind)
 	int			i = 0;
 
 #define DECLARE(g) \
-	float32x4_t s##g = vdupq_n_f32(0.0f);
+	float32x4_t s##g = vdupq_n_f32(0.0f)
 #define WHOLE(g) \
-	s##g = add_term(s##g, vld1q_f32(a + i + 4 * g), vld1q_f32(b + i + 4 * g), kind);
+	s##g = add_term(s##g, vld1q_f32(a + i + 4 * g), vld1q_f32(b + i + 4 * g), kind)
 #define REST(g) \
-	if (dim - i > 4 * g) \
-		s##g = add_term(s##g, load_rest(a + i + 4 * g, dim - i - 4 * g), \
-						load_rest(b + i + 4 * g, dim - i - 4 * g), kind);
+	do { \
+		if (dim - i > 4 * g) \
+			s##g = add_term(s##g, load_rest(a + i + 4 * g, dim - i - 4 * g), \
+							load_rest(b + i + 4 * g, dim - i - 4 * g), kind); \
+	} while (0)
 
-	EACH_OF_8(DECLARE)
+	EACH_OF_8(DECLARE);
 	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
 	{
-		EACH_OF_8(WHOLE)
+		EACH_OF_8(WHOLE);
 	}
-	EACH_OF_8(REST)
+	EACH_OF_8(REST);
 #undef DECLARE
 #undef WHOLE
 #undef REST
@@ -137,29 +140,33 @@ neon_cosine(const float *a, const float *b, int dim,
 #define DECLARE(g) \
 	float32x4_t ab##g = vdupq_n_f32(0.0f); \
 	float32x4_t aa##g = vdupq_n_f32(0.0f); \
-	float32x4_t bb##g = vdupq_n_f32(0.0f);
+	float32x4_t bb##g = vdupq_n_f32(0.0f)
 #define ADD(g) \
 	ab##g = add_term(ab##g, x, y, SUM_IP); \
 	aa##g = add_term(aa##g, x, x, SUM_IP); \
-	bb##g = add_term(bb##g, y, y, SUM_IP);
+	bb##g = add_term(bb##g, y, y, SUM_IP)
 #define WHOLE(g) \
-	x = vld1q_f32(a + i + 4 * g); \
-	y = vld1q_f32(b + i + 4 * g); \
-	ADD(g)
+	do { \
+		x = vld1q_f32(a + i + 4 * g); \
+		y = vld1q_f32(b + i + 4 * g); \
+		ADD(g); \
+	} while (0)
 #define REST(g) \
-	if (dim - i > 4 * g) \
-	{ \
-		x = load_rest(a + i + 4 * g, dim - i - 4 * g); \
-		y = load_rest(b + i + 4 * g, dim - i - 4 * g); \
-		ADD(g) \
-	}
+	do { \
+		if (dim - i > 4 * g) \
+		{ \
+			x = load_rest(a + i + 4 * g, dim - i - 4 * g); \
+			y = load_rest(b + i + 4 * g, dim - i - 4 * g); \
+			ADD(g); \
+		} \
+	} while (0)
 
-	EACH_OF_8(DECLARE)
+	EACH_OF_8(DECLARE);
 	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
 	{
-		EACH_OF_8(WHOLE)
+		EACH_OF_8(WHOLE);
 	}
-	EACH_OF_8(REST)
+	EACH_OF_8(REST);
 #undef DECLARE
 #undef ADD
 #undef WHOLE
@@ -177,35 +184,48 @@ neon_normsq_double(const float *a, int dim)
 	int			i = 0;
 
 #define DECLARE(g) \
-	float64x2_t s##g = vdupq_n_f64(0.0);
-#define WHOLE(g) \
-	x = vcvt_f64_f32(vld1_f32(a + i + 2 * g)); \
-	s##g = vaddq_f64(s##g, vmulq_f64(x, x));
-#define REST(g) \
-	if (dim - i > 2 * g) \
-	{ \
-		x = vcvt_f64_f32(vget_low_f32(load_rest(a + i + 2 * g, \
-												dim - i > 2 * g + 1 ? 2 : 1))); \
+	float64x2_t s##g = vdupq_n_f64(0.0)
+#define ADD(g, pair) \
+	do { \
+		x = vcvt_f64_f32(pair); \
 		s##g = vaddq_f64(s##g, vmulq_f64(x, x)); \
-	}
+	} while (0)
+#define WHOLE(g)	ADD(g, vld1_f32(a + i + 2 * g))
+#define REST(g) \
+	do { \
+		if (dim - i > 2 * g) \
+			ADD(g, vget_low_f32(load_rest(a + i + 2 * g, \
+										  dim - i > 2 * g + 1 ? 2 : 1))); \
+	} while (0)
 
-	EACH_OF_16(DECLARE)
+	EACH_OF_16(DECLARE);
 	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
 	{
-		EACH_OF_16(WHOLE)
+		EACH_OF_16(WHOLE);
 	}
-	EACH_OF_16(REST)
+	EACH_OF_16(REST);
 #undef DECLARE
+#undef ADD
 #undef WHOLE
 #undef REST
 
 	/* lanes j + 16, then j + 8, j + 4, j + 2, j + 1 */
-#define JOIN(g, h)	s##g = vaddq_f64(s##g, s##h);
-	JOIN(0, 8) JOIN(1, 9) JOIN(2, 10) JOIN(3, 11)
-	JOIN(4, 12) JOIN(5, 13) JOIN(6, 14) JOIN(7, 15)
-	JOIN(0, 4) JOIN(1, 5) JOIN(2, 6) JOIN(3, 7)
-	JOIN(0, 2) JOIN(1, 3)
-	JOIN(0, 1)
+#define JOIN(g, h)	s##g = vaddq_f64(s##g, s##h)
+	JOIN(0, 8);
+	JOIN(1, 9);
+	JOIN(2, 10);
+	JOIN(3, 11);
+	JOIN(4, 12);
+	JOIN(5, 13);
+	JOIN(6, 14);
+	JOIN(7, 15);
+	JOIN(0, 4);
+	JOIN(1, 5);
+	JOIN(2, 6);
+	JOIN(3, 7);
+	JOIN(0, 2);
+	JOIN(1, 3);
+	JOIN(0, 1);
 #undef JOIN
 	return vgetq_lane_f64(s0, 0) + vgetq_lane_f64(s0, 1);
 }

@@ -128,11 +128,11 @@ run_block(const KernelTiles *tiles, const float *x, size_t ldx, int nx,
 		for (int first = 0; first < ny; first += GROUP_PANELS * KERNEL_PANEL)
 		{
 			int			columns = min_int(ny - first, GROUP_PANELS * KERNEL_PANEL);
-			const float *panel = panels +
-				(size_t) (first / KERNEL_PANEL) * panel_size +
-				(size_t) start * KERNEL_PANEL;
+			const float *panel;
 			int			i = 0;
 
+			panel = panels + (size_t) (first / KERNEL_PANEL) * panel_size +
+				(size_t) start * KERNEL_PANEL;
 			while (i < nx)
 			{
 				/* small tiles where a large one would be mostly empty */

@@ -11,11 +11,11 @@
 #include "kernel/kernel.h"
 
 /*
- * Rows from this dim on are not interleaved by *_rows: hopping between rows of
- * half a kilobyte or more confuses the prefetchers, which costs half the speed
- * from memory and a fifth from the third-level cache (README.md).
+ * Rows of up to this dim are interleaved by *_rows.  In longer ones the gain is
+ * small, and hopping between them confuses the processor's prefetcher, which
+ * from 100 dimensions on costs up to half the speed from memory (README.md).
  */
-#define KERNEL_LONG_ROW 128
+#define KERNEL_SHORT_ROW	64
 
 /*
  * One panel holds KERNEL_PANEL of the rows y: for each k in turn, component k

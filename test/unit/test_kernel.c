@@ -228,7 +228,7 @@ test_pairs(const KernelTable *level, const KernelTable *scalar)
 		size_t		size = sizeof(float) * dim;
 		int			rounds = dim > 2000 ? 3 : 20;
 
-		/* slack 0: the last element is the last of a page; 4, 8, 12: unaligned */
+		/* slack 0: up to the end of a page; 4, 8, 12: unaligned */
 		for (size_t slack = 0; slack < 16; slack += 4)
 		{
 			float	   *a = (float *) guarded(size, slack);
@@ -319,9 +319,10 @@ test_rows(const KernelTable *level, const KernelTable *scalar)
 					for (int i = 0; i < n; i++)
 					{
 						const float *row = (const float *) (rows + i * stride);
-						float		want = which == 0 ?
-							scalar->l2sq(q, row, dim) : scalar->ip(q, row, dim);
+						float		want;
 
+						want = which == 0 ? scalar->l2sq(q, row, dim) :
+							scalar->ip(q, row, dim);
 						if (!same_bits(out[i + 1], want))
 							COMPLAIN("%s %s row %d of %d, dim %d, stride %zu: %a, alone %a",
 									 flavour_names[flavour],
@@ -471,7 +472,7 @@ test_panels(const KernelTable *level)
 {
 	static const int counts[] = {1, 2, 3, 5, 8, 9, 12, 13, 24, 31};
 	static const int columns[] = {1, 15, 16, 17, 31, 32, 33, 64, 65};
-	static const int depths[] = {0, 1, 3, 17, 100, 255, 256, 257, 513};
+	static const int depths[] = {0, 1, 3, 17, 100, 383, 384, 385, 769};
 	static const Flavour flavours[] = {UNIT, WIDE, OFFSET};
 
 	for (int c = 0; c < LENGTH(counts); c++)
@@ -479,7 +480,10 @@ test_panels(const KernelTable *level)
 			for (int d = 0; d < LENGTH(depths); d++)
 				test_panels_at(level, counts[c], columns[j], depths[d],
 							   (c + j + d) % 4, flavours[(c + j + d) % 3]);
-	test_panels_at(level, 37, 1029, 129, 3, UNIT);	/* several groups of panels */
+	/* several blocks of rows, groups of panels, and both */
+	test_panels_at(level, 200, 33, 400, 1, UNIT);
+	test_panels_at(level, 37, 1029, 129, 3, UNIT);
+	test_panels_at(level, 109, 260, 770, 0, UNIT);
 	test_panels_at(level, 2, 3, MAX_DIM, 0, UNIT);
 	level->ip_panels(NULL, 0, 0, NULL, 0, 10, NULL, 0);
 	report("ip_panels against sums in double, within (dim + 2) * 2^-24", level->name);

@@ -46,11 +46,13 @@
 	} while (0)
 #endif
 
-/* 16 renamed the relfilenode of a Relation. */
+/* 16 renamed a Relation's relfilenode. */
 #if PG_VERSION_NUM >= 160000
 #define RelationGetFileNumber(rel) ((rel)->rd_locator.relNumber)
+#define RelationGetFileLocator(rel) ((rel)->rd_locator)
 #else
 #define RelationGetFileNumber(rel) ((rel)->rd_node.relNode)
+#define RelationGetFileLocator(rel) ((rel)->rd_node)
 #endif
 
 /*

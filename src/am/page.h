@@ -74,6 +74,7 @@ extern Buffer page_read(Relation rel, BlockNumber blkno, int lockmode,
 extern Buffer page_read_any(Relation rel, BlockNumber blkno, int lockmode,
 							Size special_size, BufferAccessStrategy strategy,
 							PageVerdict *verdict);
+extern void page_prefetch(Relation rel, BlockNumber blkno);
 extern Buffer page_read_fork(Relation rel, ForkNumber fork, BlockNumber blkno,
 							 int lockmode, Size special_size);
 extern void page_relock(Buffer buf, int lockmode);

@@ -29,8 +29,8 @@
 #include "compat.h"
 
 /* The front that one pass aims at, and how many keys it looks at to get there */
-#define POOL_FRONT			64
-#define POOL_SAMPLE			64
+#define POOL_FRONT			32
+#define POOL_SAMPLE			32
 #define POOL_INITIAL_ITEMS	1024
 
 typedef struct PoolItem
@@ -67,30 +67,27 @@ struct CandidatePool
 	int			nruns;
 };
 
-/* Nearer first; NaN after everything, as float8 orders it. */
+/* Nearer first; NaN after everything, as float8 orders it; then by TID. */
+static int
+item_cmp(const void *pa, const void *pb)
+{
+	const PoolItem *a = pa;
+	const PoolItem *b = pb;
+
+	if (likely(a->distance < b->distance))
+		return -1;
+	if (likely(a->distance > b->distance))
+		return 1;
+	if (unlikely(isnan(a->distance) != isnan(b->distance)))
+		return isnan(a->distance) ? 1 : -1;
+	return ItemPointerCompare(unconstify(ItemPointerData *, &a->tid),
+							  unconstify(ItemPointerData *, &b->tid));
+}
+
 static inline bool
 item_less(const PoolItem *a, const PoolItem *b)
 {
-	if (likely(a->distance != b->distance))
-	{
-		if (unlikely(isnan(a->distance) || isnan(b->distance)))
-		{
-			if (isnan(a->distance) != isnan(b->distance))
-				return isnan(b->distance);
-		}
-		else
-			return a->distance < b->distance;
-	}
-	return ItemPointerCompare(unconstify(ItemPointerData *, &a->tid),
-							  unconstify(ItemPointerData *, &b->tid)) < 0;
-}
-
-static int
-item_cmp(const void *a, const void *b)
-{
-	if (item_less(a, b))
-		return -1;
-	return item_less(b, a) ? 1 : 0;
+	return item_cmp(a, b) < 0;
 }
 
 CandidatePool *
@@ -267,7 +264,7 @@ sort_front(CandidatePool *pool)
 
 		for (Size i = 0; i < n; i++)
 		{
-			if (unlikely(!item_less(&pivot, &rest[i])))
+			if (unlikely(!(rest[i].distance > pivot.distance)) && !item_less(&pivot, &rest[i]))
 			{
 				PoolItem	tmp = rest[i];
 

@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * knn.c
+ *	  A client that asks for nearest neighbours, one query at a time, and
+ *	  times each: prepared statement, binary parameter, binary result.
+ *
+ * Usage: knn CONNINFO SQL QUERIES DIMS K RESULT [SETTING]...
+ *
+ *	SQL			has one parameter $1 of type vector and gives one int4 column
+ *	QUERIES		file of float32, DIMS for each query
+ *	RESULT		file to write: for each query K int32 (-1 where there is no
+ *				row), then for each query a float64, microseconds
+ *	SETTING		an SQL command to run first
+ *
+ * The first 20 queries run once beforehand to warm up.
+ *
+ * Build: cc -O2 -I$(pg_config --includedir) bench/knn.c -lpq -o knn
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <arpa/inet.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <libpq-fe.h>
+
+static PGconn *conn;
+
+static void
+fail(const char *what)
+{
+	fprintf(stderr, "knn: %s: %s", what, conn ? PQerrorMessage(conn) : "\n");
+	exit(1);
+}
+
+static double
+now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+int
+main(int argc, char **argv)
+{
+	int			dims;
+	int			k;
+	long		n;
+	FILE	   *file;
+	float	   *queries;
+	char	   *param;
+	int		   *ids;
+	double	   *times;
+	PGresult   *res;
+
+	if (argc < 7)
+	{
+		fprintf(stderr, "usage: knn CONNINFO SQL QUERIES DIMS K RESULT [SETTING]...\n");
+		return 2;
+	}
+	dims = atoi(argv[4]);
+	k = atoi(argv[5]);
+
+	file = fopen(argv[3], "rb");
+	if (!file || dims < 1 || k < 1)
+		fail("cannot read the queries");
+	fseek(file, 0, SEEK_END);
+	n = ftell(file) / (sizeof(float) * dims);
+	rewind(file);
+	queries = malloc(sizeof(float) * dims * n);
+	if (fread(queries, sizeof(float) * dims, n, file) != (size_t) n)
+		fail("cannot read the queries");
+	fclose(file);
+
+	conn = PQconnectdb(argv[1]);
+	if (PQstatus(conn) != CONNECTION_OK)
+		fail("cannot connect");
+	for (int i = 7; i < argc; i++)
+	{
+		res = PQexec(conn, argv[i]);
+		if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
+			fail(argv[i]);
+		PQclear(res);
+	}
+	res = PQprepare(conn, "knn", argv[2], 0, NULL);
+	if (PQresultStatus(res) != PGRES_COMMAND_OK)
+		fail("cannot prepare");
+	PQclear(res);
+
+	param = malloc(4 + sizeof(float) * dims);
+	ids = malloc(sizeof(int) * k * n);
+	times = malloc(sizeof(double) * n);
+	for (long q = -20; q < n; q++)
+	{
+		long		i = q < 0 ? (q + 20) % n : q;
+		const char *values[1] = {param};
+		int			lengths[1] = {(int) (4 + sizeof(float) * dims)};
+		int			formats[1] = {1};
+		uint16_t	header[2] = {htons((uint16_t) dims), 0};
+		double		start;
+
+		memcpy(param, header, 4);
+		for (int j = 0; j < dims; j++)
+		{
+			uint32_t	bits;
+
+			memcpy(&bits, &queries[i * dims + j], 4);
+			bits = htonl(bits);
+			memcpy(param + 4 + 4 * j, &bits, 4);
+		}
+		start = now();
+		res = PQexecPrepared(conn, "knn", 1, values, lengths, formats, 1);
+		times[i] = now() - start;
+		if (PQresultStatus(res) != PGRES_TUPLES_OK)
+			fail("query");
+		for (int j = 0; j < k; j++)
+		{
+			uint32_t	id = htonl((uint32_t) -1);
+
+			if (j < PQntuples(res))
+				memcpy(&id, PQgetvalue(res, j, 0), 4);
+			ids[i * k + j] = (int) ntohl(id);
+		}
+		PQclear(res);
+	}
+	PQfinish(conn);
+
+	file = fopen(argv[6], "wb");
+	if (!file || fwrite(ids, sizeof(int) * k, n, file) != (size_t) n ||
+		fwrite(times, sizeof(double), n, file) != (size_t) n || fclose(file) != 0)
+	{
+		fprintf(stderr, "knn: cannot write %s\n", argv[6]);
+		return 1;
+	}
+	return 0;
+}

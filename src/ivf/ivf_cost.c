@@ -79,24 +79,30 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	share = Min((double) probes / meta.lists_alive, 1.0);
 	fixed = Min(fixed_pages(&meta), Max(path->indexinfo->pages, 1));
 	list_pages = Max(path->indexinfo->pages - fixed, 1);
+	read = fixed + list_pages * share;
 
 	/*
 	 * A list lies on consecutive blocks: one random read, then sequential
 	 * ones.  Where the vectors are TOASTed the table has far fewer pages than
 	 * the index, and the planner does not charge a sequential scan for the
-	 * TOAST table; to be fair, do not charge more pages than it does.
+	 * TOAST table, though it reads all of it; to be fair, do not charge more
+	 * pages than it does.
 	 */
-	read = list_pages * share;
-	if (share < 0.5 && read > path->indexinfo->rel->pages)
-		read = path->indexinfo->rel->pages;
-	*startup_cost = fixed * seq_page_cost + random_page_cost +
-		Min(probes, read) * (random_page_cost - seq_page_cost) + read * seq_page_cost;
+	if (read > path->indexinfo->rel->pages)
+		*startup_cost = path->indexinfo->rel->pages * seq_page_cost;
+	else
+		*startup_cost = read * seq_page_cost +
+			(Min(probes, list_pages) + 1) * (random_page_cost - seq_page_cost);
 
 	/* a distance for each centroid, and for each row with its sort */
 	*startup_cost += cpu_operator_cost * meta.lists +
 		(cpu_index_tuple_cost + cpu_operator_cost) * path->indexinfo->tuples * share;
 
-	*total_cost = *startup_cost + costs.indexTotalCost;
+	/* the rest of the index, should it be wanted */
+	*total_cost = *startup_cost +
+		list_pages * (1 - share) * seq_page_cost +
+		(cpu_index_tuple_cost + cpu_operator_cost) * path->indexinfo->tuples * (1 - share) +
+		cpu_index_tuple_cost * path->indexinfo->tuples;
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = costs.numIndexPages;

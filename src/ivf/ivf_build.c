@@ -837,6 +837,48 @@ write_index(IvfBuild *build)
 	page_release(metabuf);
 }
 
+/* A row of a table that has nothing to train on, in build_untrained(). */
+static void
+untrained_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
+				   bool tupleIsAlive, void *arg)
+{
+	IndexBuildResult *result = (IndexBuildResult *) arg;
+	IvfMetaPageData meta;
+	IvfRow		row;
+
+	if (isnull[0])
+		return;
+
+	ivf_meta_read(index, &meta);
+	row = palloc(meta.row_size);
+	if (ivf_form_row(meta.metric, meta.dims, values[0], tid, row))
+	{
+		ivf_list_append(index, &meta, 0, row);
+		result->index_tuples++;
+	}
+	pfree(row);
+}
+
+/*
+ * An index born empty.  The table may have rows nevertheless: NULLs, others
+ * that a partial index leaves out, or vectors without direction, which inner
+ * product indexes.  So it is scanned all the same, and its rows are counted:
+ * the server takes the table's reltuples from here.
+ */
+static void
+build_untrained(IvfBuild *build, IndexBuildResult *result)
+{
+	Relation	index = build->index;
+
+	build_empty(index, MAIN_FORKNUM, build->metric, build->dims);
+	/* before the first append, which logs changes to these pages */
+	if (RelationNeedsWAL(index))
+		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
+	result->heap_tuples = table_index_build_scan(build->heap, index, build->indexInfo,
+												 true, true, untrained_callback,
+												 result, NULL);
+}
+
 /* pgvector's words: tools that create the index first know them. */
 static void
 notice_little_data(void)
@@ -946,17 +988,16 @@ ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	if (build.sample.n == 0)
 	{
 		notice_little_data();
-		build_empty(index, MAIN_FORKNUM, build.metric, build.dims);
+		build_untrained(&build, result);
 	}
 	else
 	{
 		if (build.sample.n < option)
 			notice_little_data();
 		build_lists(&build, memory, result);
+		if (RelationNeedsWAL(index))
+			log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
 	}
-
-	if (RelationNeedsWAL(index))
-		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
 	return result;
 }
 

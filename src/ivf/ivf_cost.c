@@ -53,6 +53,7 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		list_pages;
 	double		share;
 	double		read;
+	double		tuples;
 	int			probes;
 
 	/* it serves no search but ORDER BY column OP value */
@@ -98,11 +99,17 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	*startup_cost += cpu_operator_cost * meta.lists +
 		(cpu_index_tuple_cost + cpu_operator_cost) * path->indexinfo->tuples * share;
 
-	/* the rest of the index, should it be wanted */
+	/*
+	 * The rest of the index, should it be wanted, and the sort of all rows:
+	 * charged as the planner charges its own, or ORDER BY without LIMIT would
+	 * look cheaper this way.
+	 */
+	tuples = Max(path->indexinfo->tuples, 2);
 	*total_cost = *startup_cost +
 		list_pages * (1 - share) * seq_page_cost +
-		(cpu_index_tuple_cost + cpu_operator_cost) * path->indexinfo->tuples * (1 - share) +
-		cpu_index_tuple_cost * path->indexinfo->tuples;
+		(cpu_index_tuple_cost + cpu_operator_cost) * tuples * (1 - share) +
+		cpu_index_tuple_cost * tuples +
+		2 * cpu_operator_cost * tuples * log2(tuples);
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = costs.numIndexPages;

@@ -46,6 +46,11 @@
 	} while (0)
 #endif
 
+/* 18 marks functions that do not return in front. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* 16 renamed a Relation's relfilenode. */
 #if PG_VERSION_NUM >= 160000
 #define RelationGetFileNumber(rel) ((rel)->rd_locator.relNumber)

@@ -23,6 +23,8 @@
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 
+#include "compat.h"
+
 #define VECDB_PAGE_ID		0xFFA7
 /* Raise when any page changes its layout; older pages then say REINDEX. */
 #define VECDB_PAGE_FORMAT	1
@@ -67,8 +69,8 @@ typedef struct PageEdit
 extern PageVerdict page_check(Page page, Size special_size);
 extern void page_verify(Relation rel, BlockNumber blkno, Page page,
 						Size special_size);
-extern void page_corrupted(Relation rel, BlockNumber blkno,
-						   const char *fmt,...) pg_attribute_printf(3, 4) pg_attribute_noreturn();
+pg_noreturn extern void page_corrupted(Relation rel, BlockNumber blkno,
+									   const char *fmt,...) pg_attribute_printf(3, 4);
 extern Buffer page_read(Relation rel, BlockNumber blkno, int lockmode,
 						Size special_size);
 extern Buffer page_read_any(Relation rel, BlockNumber blkno, int lockmode,

@@ -32,7 +32,7 @@ now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
@@ -111,28 +111,24 @@ run(const KernelTable *level, Job job, const float *q, const float *rows,
 	}
 }
 
-/* Seconds per row; `runs` times at least `least` seconds. */
+/* Seconds per row: the best of `runs` times `batch` passes over the rows. */
 static double
 time_rows(const KernelTable *level, Job job, const float *q, const float *rows,
-		  int n, int dim, float *out, int runs, double least)
+		  int n, int dim, float *out, int runs, int batch)
 {
 	double		best = 1e9;
 
 	run(level, job, q, rows, n, dim, out);
 	for (int r = 0; r < runs; r++)
 	{
-		double		start = now(),
-					elapsed;
-		long		times = 0;
+		double		start = now();
+		double		elapsed;
 
-		do
-		{
+		for (int i = 0; i < batch; i++)
 			run(level, job, q, rows, n, dim, out);
-			times++;
-			elapsed = now() - start;
-		} while (elapsed < least);
-		if (elapsed / times / n < best)
-			best = elapsed / times / n;
+		elapsed = (now() - start) / batch / n;
+		if (elapsed < best)
+			best = elapsed;
 	}
 	sink = out[0];
 	return best;
@@ -166,11 +162,11 @@ bench_rows(const KernelTable *level, const float *q, const float *many)
 					int			n = HOT_BYTES / bytes;
 
 					s = time_rows(level, (Job) job, q, many, n > 64 ? 64 : n,
-								  dims[d], out, 15, 0.002);
+								  dims[d], out, 200, 100);
 				}
 				else
 					s = time_rows(level, (Job) job, q, many,
-								  (int) (STREAM_BYTES / bytes), dims[d], out, 3, 0);
+								  (int) (STREAM_BYTES / bytes), dims[d], out, 8, 1);
 				printf("%8.1f (%5.1f)", s * 1e9, bytes / s / 1e9);
 			}
 			printf("\n");

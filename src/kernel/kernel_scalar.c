@@ -20,15 +20,20 @@
 				(lane)[j] += (lane)[j + width]; \
 	} while (0)
 
-/* Sums TERM(i) over i in 0 .. dim - 1 into lane[KERNEL_LANES]. */
+/*
+ * Sums TERM(i) over i in 0 .. dim - 1 into lane[KERNEL_LANES].  The indexes are
+ * size_t, since PostgreSQL compiles with -fwrapv, under which the sum of two
+ * ints as an index keeps gcc from vectorising.
+ */
 #define SUM_LANES(lane, dim, TERM) \
 	do { \
-		int			i = 0; \
+		size_t		n = (size_t) (dim); \
+		size_t		i = 0; \
 \
-		for (; i + KERNEL_LANES <= (dim); i += KERNEL_LANES) \
-			for (int j = 0; j < KERNEL_LANES; j++) \
+		for (; i + KERNEL_LANES <= n; i += KERNEL_LANES) \
+			for (size_t j = 0; j < KERNEL_LANES; j++) \
 				(lane)[j] += TERM(i + j); \
-		for (int j = 0; i + j < (dim); j++) \
+		for (size_t j = 0; i + j < n; j++) \
 			(lane)[j] += TERM(i + j); \
 	} while (0)
 

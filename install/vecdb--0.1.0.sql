@@ -301,7 +301,7 @@ CREATE FUNCTION vecdb_index_stats(
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
-	'size, rows and lists of an index (as of build or last VACUUM), and "probes": the number of lists a search of this session begins with, which SHOW ivfflat.probes does not tell where recall decides. detailed reads every page and counts anew';
+	'size, rows and lists of an index (as of build or last VACUUM), and "probes": how many lists a search of this session begins with (on average, where recall decides, which SHOW ivfflat.probes does not tell). detailed reads every page and counts anew';
 
 -- Pages may show values of rows: for superusers and roles that may read all data.
 CREATE FUNCTION vecdb_page_header(
@@ -318,7 +318,7 @@ CREATE FUNCTION ivf_metapage_info(
 	OUT magic text, OUT dims bigint, OUT metric text, OUT codec integer,
 	OUT row_size bigint, OUT generation bigint, OUT lists bigint,
 	OUT lists_alive bigint, OUT directory_blocks text, OUT centroid_blocks text,
-	OUT target_recalls real[], OUT target_probes bigint[],
+	OUT target_recalls real[], OUT target_probes real[],
 	OUT rows_at_build bigint, OUT flaw text
 ) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

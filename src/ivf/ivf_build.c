@@ -81,6 +81,7 @@ typedef struct IvfBuildShared
 	int			metric;			/* Metric */
 	int			sample_n;
 	int			nqueries;
+	float		copy_distance;	/* see ivf_calibration_add */
 	int			sort_mem;		/* kB for each participant */
 	KMeansParams kmeans;
 	IvfArea		area;
@@ -194,6 +195,7 @@ flush_block(IvfAssign *assign)
 		char	   *datum = assign->block + i * assign->slot_size;
 		IvfRow		row = (IvfRow) (datum + VARHDRSZ);
 		float	   *distances = assign->distances + (Size) i * shared->nqueries;
+		float		copy_distance = shared->copy_distance;
 
 		if (shared->metric == METRIC_COSINE)
 		{
@@ -202,7 +204,10 @@ flush_block(IvfAssign *assign)
 			for (int q = 0; q < shared->nqueries; q++)
 				distances[q] *= scale;
 		}
-		ivf_calibration_add(assign->nearest, shared->nqueries, distances, assign->lists[i]);
+		else if (shared->metric == METRIC_IP)
+			copy_distance *= sqrtf(row->normsq);
+		ivf_calibration_add(assign->nearest, shared->nqueries, distances, copy_distance,
+							assign->lists[i]);
 
 		ExecClearTuple(assign->slot);
 		assign->slot->tts_values[0] = Int32GetDatum((int32) assign->lists[i]);
@@ -437,7 +442,8 @@ fill_area(IvfBuild *build)
 	build->sample.values = NULL;
 	shared->nqueries = ivf_calibration_queries(sample, shared->sample_n, build->dims,
 											   build->metric,
-											   (float *) (build->area + shared->area.queries));
+											   (float *) (build->area + shared->area.queries),
+											   &shared->copy_distance);
 }
 
 /*
@@ -820,21 +826,21 @@ write_index(IvfBuild *build)
 	ivf_meta_init(&meta, build->dims, build->metric);
 	meta.generation = 1;
 	meta.lists = meta.lists_alive = shared->lists;
-	meta.rows_at_build = (uint64) shared->index_tuples;
+	meta.rows = meta.rows_at_build = (uint64) shared->index_tuples;
 	build_directory(index, MAIN_FORKNUM, &meta);
 	write_centroids(index, &meta, centroids);
 
 	entries = palloc0(sizeof(IvfListData) * meta.lists);
 	load_lists(build, &meta, entries);
 	write_directory(index, MAIN_FORKNUM, &meta, entries);
-	pfree(entries);
 
-	ivf_calibrate(&meta, centroids, (float *) (build->area + shared->area.queries),
+	ivf_calibrate(&meta, entries, centroids, (float *) (build->area + shared->area.queries),
 				  shared->nqueries, (IvfNeighbor *) (build->area + shared->area.nearest),
 				  shared->kmeans.participants);
 	metabuf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
 	ivf_meta_write(index, metabuf, &meta);
 	page_release(metabuf);
+	pfree(entries);
 }
 
 /* A row of a table that has nothing to train on, in build_untrained(). */

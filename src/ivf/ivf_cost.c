@@ -54,7 +54,7 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		share;
 	double		read;
 	double		tuples;
-	int			probes;
+	double		probes;
 
 	/* it serves no search but ORDER BY column OP value */
 	if (path->indexorderbys == NIL)
@@ -76,8 +76,10 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	get_tablespace_page_costs(path->indexinfo->reltablespace,
 							  &random_page_cost, &seq_page_cost);
 
-	probes = search.probes > 0 ? search.probes : ivf_probes_for(&meta, search.target_recall);
-	share = Min((double) probes / meta.lists_alive, 1.0);
+	probes = search.probes;
+	if (search.probes == 0)
+		(void) ivf_effort_for(&meta, search.target_recall, &probes);
+	share = Min(probes / meta.lists_alive, 1.0);
 	fixed = Min(fixed_pages(&meta), Max(path->indexinfo->pages, 1));
 	list_pages = Max(path->indexinfo->pages - fixed, 1);
 	read = fixed + list_pages * share;

@@ -83,6 +83,7 @@ ivf_cursor_start(Relation index, IvfCursor *cursor,
 	ivf_list_read(index, meta, list, &entry);
 	cursor->list = list;
 	cursor->generation = entry.generation;
+	cursor->rows = entry.rows;
 	cursor->head = cursor->block = entry.head;
 	cursor->seq = 1;
 	cursor->last_seq = 0;

@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "miscadmin.h"
 
 #include "ivf/ivf_private.h"
@@ -90,7 +88,7 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 		return "The number of recall targets is out of range.";
 	for (int i = 0; i < meta->num_targets; i++)
 		if (!(meta->targets[i].recall > 0 && meta->targets[i].recall <= 1) ||
-			meta->targets[i].probes < 1)
+			!(meta->targets[i].effort >= 0) || !(meta->targets[i].probes >= 0))
 			return "A recall target is out of range.";
 	if (!extents_sound(meta->dir, meta->dir_extents, meta->lists,
 					   IVF_LISTS_PER_PAGE, 0, nblocks))
@@ -213,13 +211,16 @@ ivf_list_set_insert(Relation index, const IvfMetaPageData *meta, uint32 list,
 	page_release(buf);
 }
 
-/* What VACUUM counted, for all lists; one record for each directory page. */
+/* What VACUUM counted; one record for each directory page, and the metapage. */
 void
 ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
 					const uint64 *rows, const uint32 *pages,
 					const BlockNumber *insert)
 {
 	uint32		list = 0;
+	uint64		total = 0;
+	Buffer		metabuf;
+	PageEdit	metaedit;
 
 	while (list < meta->lists)
 	{
@@ -235,6 +236,7 @@ ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
 		for (; slot < n && list < meta->lists; slot++, list++)
 		{
 			entries[slot].rows = rows[list];
+			total += rows[list];
 			entries[slot].pages = pages[list];
 			if (insert[list] != InvalidBlockNumber)
 				entries[slot].insert = insert[list];
@@ -242,6 +244,12 @@ ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
 		page_edit_commit(&edit);
 		page_release(buf);
 	}
+
+	metabuf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
+	page_edit_begin(&metaedit, index, false);
+	IvfPageGetMeta(page_edit_add(&metaedit, metabuf, false))->rows = total;
+	page_edit_commit(&metaedit);
+	page_release(metabuf);
 }
 
 /* Append an extent; returns how many there are then. */
@@ -342,38 +350,4 @@ ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 	}
 	if (whole)
 		pfree(whole);
-}
-
-/*
- * Probes for a recall, by what the build measured: straight lines between the
- * measured targets in log(1 - recall), which is how the curve bends; beyond
- * the last one all lists.
- */
-int
-ivf_probes_for(const IvfMetaPageData *meta, double recall)
-{
-	const IvfTarget *below = NULL;
-
-	if (meta->generation == 0)
-		return 1;
-	for (int i = 0; i < meta->num_targets; i++)
-	{
-		const IvfTarget *above = &meta->targets[i];
-
-		if (recall <= above->recall + 1e-6)
-		{
-			double		share;
-
-			if (below == NULL || above->probes <= below->probes)
-				return Min(above->probes, meta->lists_alive);
-			share = (log(1 - below->recall) - log(1 - recall)) /
-				(log(1 - below->recall) - log(1 - above->recall));
-			/* a target is a float, so share may exceed 1 by its rounding */
-			return Min(below->probes +
-					   ceil(Min(share, 1) * (above->probes - below->probes)),
-					   meta->lists_alive);
-		}
-		below = above;
-	}
-	return meta->lists_alive;
 }

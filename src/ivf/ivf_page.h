@@ -162,12 +162,13 @@ typedef struct IvfExtent
 	uint32		blocks;
 } IvfExtent;
 
-/* Effort for a recall: probes that reach it at build (IvfMetaPageData). */
+/* Effort for a recall, measured at build (ivf_calibrate.c). */
 #define IVF_NUM_TARGETS		6
 typedef struct IvfTarget
 {
 	float		recall;			/* 0.80, 0.90, 0.95, 0.98, 0.99, 0.995 */
-	uint32		probes;
+	float		effort;			/* at which a search has met that share */
+	float		probes;			/* lists it has visited then, on average */
 } IvfTarget;
 
 /*
@@ -185,11 +186,13 @@ typedef struct IvfTarget
  *	28		2		extents of the directory
  *	30		2		extents of the centroids (0 in generation 0)
  *	32		4		recall targets in use (0 in generation 0)
- *	36		48		targets, ascending
- *	84		384		extents of the directory
- *	468		384		extents of the centroids
- *	852		4		unused, 0
- *	856		8		rows at build
+ *	36		72		targets, ascending
+ *	108		384		extents of the directory
+ *	492		384		extents of the centroids
+ *	876		4		nearest_floor: the nearest centroid counts as no nearer
+ *					(squared distance; ivf_calibrate.c)
+ *	880		8		rows at build
+ *	888		8		rows at build or the last VACUUM
  */
 typedef struct IvfMetaPageData
 {
@@ -207,16 +210,17 @@ typedef struct IvfMetaPageData
 	IvfTarget	targets[IVF_NUM_TARGETS];
 	IvfExtent	dir[IVF_MAX_EXTENTS];
 	IvfExtent	cent[IVF_MAX_EXTENTS];
-	uint32		unused;
+	float		nearest_floor;
 	uint64		rows_at_build;
+	uint64		rows;
 } IvfMetaPageData;
 
 typedef IvfMetaPageData *IvfMetaPage;
 
 #define IvfPageGetMeta(page) ((IvfMetaPage) IvfPageContent(page))
-StaticAssertDecl(offsetof(IvfMetaPageData, dir) == 84, "metapage layout");
-StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 856, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 864, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, dir) == 108, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 880, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 896, "metapage layout");
 
 
 /* How many rows (centroids) a page holds; 0: one takes several pages. */

@@ -34,6 +34,7 @@ typedef struct IvfCursor
 {
 	uint32		list;
 	uint32		generation;
+	uint64		rows;			/* of the list, at build or the last VACUUM */
 	BlockNumber head;
 	BlockNumber block;			/* InvalidBlockNumber at the end */
 	uint32		seq;
@@ -61,7 +62,6 @@ extern int	ivf_extents_add(IvfExtent *extents, int n, uint32 first,
 extern BlockNumber ivf_centroid_block(const IvfMetaPageData *meta, uint32 list, int *slot);
 extern void ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 								   const float *query, float *distances);
-extern int	ivf_probes_for(const IvfMetaPageData *meta, double recall);
 
 /* ivf_list.c: chains of list pages */
 extern void ivf_cursor_start(Relation index, IvfCursor *cursor,
@@ -91,11 +91,11 @@ typedef struct IvfSample
 extern void ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 							Metric metric, int dims, Size memory,
 							IvfSample *sample);
-extern int	ivf_choose_lists(double rows);
+extern int	ivf_choose_lists(double rows, int rows_per_page);
 
-/* ivf_calibrate.c: probes for a recall */
+/* ivf_calibrate.c: effort for a recall */
 #define IVF_CALIBRATION_K	10	/* recall@10 */
-#define IVF_CALIBRATION_QUERIES 128
+#define IVF_CALIBRATION_QUERIES 256
 typedef struct IvfNeighbor
 {
 	float		distance;
@@ -103,13 +103,18 @@ typedef struct IvfNeighbor
 } IvfNeighbor;
 
 extern int	ivf_calibration_queries(const float *sample, int n, int dims,
-									Metric metric, float *queries);
+									Metric metric, float *queries,
+									float *copy_distance);
 extern void ivf_calibration_reset(IvfNeighbor *nearest, int nqueries);
 extern void ivf_calibration_add(IvfNeighbor *nearest, int nqueries,
-								const float *distances, uint32 list);
-extern void ivf_calibrate(IvfMetaPageData *meta, const float *centroids,
-						  const float *queries, int nqueries,
-						  IvfNeighbor *nearest, int participants);
+								const float *distances, float copy_distance,
+								uint32 list);
+extern void ivf_calibrate(IvfMetaPageData *meta, const IvfListData *entries,
+						  const float *centroids, const float *queries,
+						  int nqueries, IvfNeighbor *nearest, int participants);
+extern double ivf_effort(const IvfMetaPageData *meta, double rows_before,
+						 float nearest, float distance);
+extern double ivf_effort_for(const IvfMetaPageData *meta, double recall, double *probes);
 
 /* ivf_build.c */
 extern IndexBuildResult *ivfflatbuild(Relation heap, Relation index,

@@ -131,16 +131,22 @@ golden_step(BlockNumber n)
 	}
 }
 
-/* Lists for a table of that many rows, when nobody said. */
+/*
+ * Lists for a table of that many rows, when nobody said: 2 * sqrt(rows), which
+ * read a fifth to a third less at equal recall than sqrt(rows) (README.md);
+ * from a million rows on no more than there, until sqrt(rows) are more, since
+ * a build compares every row with every list.  A list should fill two pages.
+ */
 int
-ivf_choose_lists(double rows)
+ivf_choose_lists(double rows, int rows_per_page)
 {
-	double		lists = rint(sqrt(rows));
+	double		lists = Max(Min(2 * sqrt(rows), 2000), sqrt(rows));
 
 	/* up to here one list, scanned whole, is as quick, and exact */
 	if (rows < 1000)
 		return rows > 0 ? 1 : 0;
-	return (int) Min(Max(lists, 1), IVF_MAX_LISTS);
+	lists = Min(lists, rows / (2 * Max(rows_per_page, 1)));
+	return (int) Min(Max(rint(lists), 1), IVF_MAX_LISTS);
 }
 
 /*
@@ -182,7 +188,8 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 	if (sample->rows == 0)
 		return;
 
-	sample->lists = option != OPTION_UNSET ? option : ivf_choose_lists(sample->rows);
+	sample->lists = option != OPTION_UNSET ? option : ivf_choose_lists(sample->rows,
+									ivf_rows_per_page(IVF_ROW_HEAD + sizeof(float) * dims));
 	wanted = Min((double) sample->lists * POINTS_PER_LIST, ceil(sample->rows * 1.1));
 	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
 	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));

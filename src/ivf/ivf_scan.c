@@ -54,7 +54,13 @@ typedef struct IvfScanState
 	float		query_normsq;
 	float	   *sums;			/* of one page's rows */
 	IvfRow		row;			/* where a row takes several pages */
-	uint32		probes;			/* lists of the first batch */
+	uint32		probes;			/* lists of the first batch; 0: by effort */
+	double		effort;			/* ... up to this one */
+	double		next_distance;	/* the list to visit next */
+	uint32		next_list;
+	bool		has_next;
+	double		nearest;		/* distance of the first list */
+	double		rows_before;	/* rows of the lists visited */
 	uint32		max_lists;		/* lists to visit at most */
 	uint32		visited;
 	uint64		gathered;
@@ -110,26 +116,45 @@ ivfflatrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
 }
 
-/* Rank the lists for this query. */
+/* Take the next list from the ranking. */
+static void
+advance_list(IvfScanState *state)
+{
+	ItemPointerData item;
+
+	state->has_next = pool_pop(state->lists, &state->next_distance, &item);
+	if (state->has_next)
+		state->next_list = ItemPointerGetBlockNumberNoCheck(&item);
+}
+
+/*
+ * Rank the lists for this query, by the squared distance of their centroids;
+ * under cosine and inner product that of the directions.
+ */
 static void
 rank_lists(Relation index, IvfScanState *state)
 {
-	float	   *distances = NULL;
+	float	   *distances = palloc0(sizeof(float) * state->meta.lists);
+	float		norm = sqrtf(state->query_normsq);
 	ItemPointerData item;
 
 	if (state->meta.generation > 0 && state->query != NULL)
-	{
-		distances = palloc(sizeof(float) * state->meta.lists);
 		ivf_centroid_distances(index, &state->meta, state->query, distances);
-	}
 	for (uint32 list = 0; list < state->meta.lists; list++)
 	{
+		double		distance = distances[list];
+
+		if (state->meta.metric != METRIC_L2)
+			distance = norm > 0 ? 2 + 2 * distance / norm : 2;
 		ItemPointerSet(&item, list, FirstOffsetNumber);
-		pool_add(state->lists, distances ? distances[list] : 0, &item);
+		pool_add(state->lists, distance, &item);
 	}
 	pool_end_batch(state->lists);
-	if (distances)
-		pfree(distances);
+	pfree(distances);
+
+	advance_list(state);
+	state->nearest = state->next_distance;
+	state->rows_before = 0;
 }
 
 /* The first row is asked for: read the query and the settings. */
@@ -170,11 +195,9 @@ start_scan(IndexScanDesc scan, IvfScanState *state)
 
 	ivfflat_search_options(index, &search);
 	state->iterative_scan = search.iterative_scan;
-	state->probes = search.probes > 0 ? search.probes :
-		ivf_probes_for(&state->meta, search.target_recall);
-	state->probes = Min(state->probes, state->meta.lists);
-	state->max_lists = search.iterative_scan == ITERATIVE_SCAN_OFF ? state->probes :
-		Min(Max(search.max_probes, state->probes), state->meta.lists);
+	state->probes = Min(search.probes, state->meta.lists);
+	state->effort = ivf_effort_for(&state->meta, search.target_recall, NULL);
+	state->max_lists = Min(Max(search.max_probes, state->probes), state->meta.lists);
 	state->visited = 0;
 	state->gathered = state->handed_out = state->dropped = 0;
 	state->last_distance = -get_float8_infinity();
@@ -220,6 +243,7 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 	Buffer		buf;
 
 	ivf_cursor_start(index, &cursor, &state->meta, list);
+	state->rows_before += cursor.rows;
 	while ((buf = ivf_cursor_next(index, &cursor)) != InvalidBuffer)
 	{
 		Page		page = BufferGetPage(buf);
@@ -257,32 +281,38 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 	}
 }
 
+/* Is the next list part of the first batch? */
+static bool
+in_first_batch(const IvfScanState *state)
+{
+	if (state->visited == 0)
+		return true;
+	if (state->probes > 0)
+		return state->visited < state->probes;
+	/* efforts of later lists need no comparison: theirs is the most so far */
+	return ivf_effort(&state->meta, state->rows_before, state->nearest,
+					  state->next_distance) <= state->effort;
+}
+
 /* Gather the next batch of lists; false when there is none left. */
 static bool
 next_batch(Relation index, IvfScanState *state)
 {
-	uint32		end;
+	bool		first = state->visited == 0;
+	uint32		end = state->visited * 2;
 
-	if (state->visited >= state->max_lists)
+	if (!state->has_next || state->visited >= state->max_lists ||
+		(!first && state->iterative_scan == ITERATIVE_SCAN_OFF))
 		return false;
-
-	if (state->visited == 0)
-		end = state->probes;
-	else
-		end = state->visited * 2;
-	if (state->visited > 0 && end >= state->meta.lists / FINISH_SHARE)
+	if (end >= state->meta.lists / FINISH_SHARE)
 		end = state->meta.lists;
-	end = Min(end, state->max_lists);
 
-	while (state->visited < end)
+	while (state->has_next && state->visited < state->max_lists &&
+		   (first ? in_first_batch(state) : state->visited < end))
 	{
-		double		distance;
-		ItemPointerData item;
-
-		if (!pool_pop(state->lists, &distance, &item))
-			elog(ERROR, "ivfflat scan ran out of lists");
-		visit_list(index, state, ItemPointerGetBlockNumberNoCheck(&item));
+		visit_list(index, state, state->next_list);
 		state->visited++;
+		advance_list(state);
 	}
 	pool_end_batch(state->pool);
 	return true;

@@ -169,7 +169,7 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	for (int i = 0; i < ntargets; i++)
 	{
 		recalls[i] = Float4GetDatum(meta->targets[i].recall);
-		probes[i] = Int64GetDatum((int64) meta->targets[i].probes);
+		probes[i] = Float4GetDatum(meta->targets[i].probes);
 	}
 
 	values[0] = CStringGetTextDatum(psprintf("%08x", meta->magic));
@@ -184,9 +184,8 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	values[9] = PointerGetDatum(extents_text(meta->cent, meta->cent_extents));
 	values[10] = PointerGetDatum(construct_array(recalls, ntargets, FLOAT4OID,
 												 sizeof(float4), true, TYPALIGN_INT));
-	values[11] = PointerGetDatum(construct_array(probes, ntargets, INT8OID,
-												 sizeof(int64), FLOAT8PASSBYVAL,
-												 TYPALIGN_DOUBLE));
+	values[11] = PointerGetDatum(construct_array(probes, ntargets, FLOAT4OID,
+												 sizeof(float4), true, TYPALIGN_INT));
 	values[12] = Int64GetDatum((int64) meta->rows_at_build);
 
 	flaw = IvfPageUsed(page) != sizeof(IvfMetaPageData) ?

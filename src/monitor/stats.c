@@ -119,8 +119,11 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 	ivfflat_search_options(index, &search);
 	if (search.probes == 0)
 	{
+		double		probes;
+
+		(void) ivf_effort_for(&meta, search.target_recall, &probes);
 		put(fcinfo, "target_recall", search.target_recall);
-		put(fcinfo, "probes", ivf_probes_for(&meta, search.target_recall));
+		put(fcinfo, "probes", probes);
 	}
 	else
 		put(fcinfo, "probes", Min(search.probes, meta.lists_alive));

@@ -440,8 +440,8 @@ fill_area(IvfBuild *build)
 	memcpy(sample, build->sample.values, sizeof(float) * build->dims * shared->sample_n);
 	pfree(build->sample.values);
 	build->sample.values = NULL;
-	shared->nqueries = ivf_calibration_queries(sample, shared->sample_n, build->dims,
-											   build->metric,
+	shared->nqueries = ivf_calibration_queries(sample, shared->sample_n, shared->nqueries,
+											   build->dims, build->metric,
 											   (float *) (build->area + shared->area.queries),
 											   &shared->copy_distance);
 }
@@ -900,7 +900,10 @@ static void
 plan_participants(IvfBuildShared *plan, int participants, Size memory)
 {
 	plan->kmeans.participants = participants;
-	plan_area(&plan->area, &plan->kmeans, IVF_CALIBRATION_QUERIES);
+	/* the queries' vectors, plain and prepared, take an eighth at most */
+	plan->nqueries = (int) Min(memory / 16 / (sizeof(float) * plan->dims),
+							   IVF_CALIBRATION_QUERIES);
+	plan_area(&plan->area, &plan->kmeans, plan->nqueries);
 	plan->sort_mem = (int) Max(memory / 1024 / 2 / participants, 64);
 }
 

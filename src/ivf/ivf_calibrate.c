@@ -102,15 +102,15 @@ ivf_effort_for(const IvfMetaPageData *meta, double recall, double *probes)
 }
 
 /*
- * Take queries (IVF_CALIBRATION_QUERIES * dims at most) from a sample whose
+ * Take queries (max_queries * dims at most) from a sample whose
  * order is random; returns how many.  *copy_distance: see ivf_calibration_add.
  */
 int
-ivf_calibration_queries(const float *sample, int n, int dims, Metric metric,
-						float *queries, float *copy_distance)
+ivf_calibration_queries(const float *sample, int n, int max_queries, int dims,
+						Metric metric, float *queries, float *copy_distance)
 {
 	uint64		random = CALIBRATION_SEED;
-	int			nqueries = Min(n, IVF_CALIBRATION_QUERIES);
+	int			nqueries = Min(n, max_queries);
 	double		spread = 0;
 	double	   *mean = palloc0(sizeof(double) * dims);
 

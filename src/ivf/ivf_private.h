@@ -102,8 +102,8 @@ typedef struct IvfNeighbor
 	uint32		list;
 } IvfNeighbor;
 
-extern int	ivf_calibration_queries(const float *sample, int n, int dims,
-									Metric metric, float *queries,
+extern int	ivf_calibration_queries(const float *sample, int n, int max_queries,
+									int dims, Metric metric, float *queries,
 									float *copy_distance);
 extern void ivf_calibration_reset(IvfNeighbor *nearest, int nqueries);
 extern void ivf_calibration_add(IvfNeighbor *nearest, int nqueries,

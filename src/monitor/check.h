@@ -10,6 +10,7 @@
 #define VECDB_CHECK_H
 
 #include "executor/tuptable.h"
+#include "fmgr.h"
 #include "storage/itemptr.h"
 #include "utils/rel.h"
 #include "utils/tuplesort.h"

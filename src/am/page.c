@@ -177,28 +177,20 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 }
 
 /*
- * Bring the beginning of a block's two memory pages into the cache, if we
- * know where it is; the processor itself then streams the rest.  Reads
- * nothing from disk, locks nothing, and may be given any block number.
+ * Where a block's page probably is in memory, or NULL: to prefetch from, never
+ * to read.  Locks nothing, and may be given any block number.
  */
-void
-page_prefetch(Relation rel, BlockNumber blkno)
+const char *
+page_guess(Relation rel, BlockNumber blkno)
 {
 	BufferHint *hint;
 
 	if (nhints == 0)
-		return;
+		return NULL;
 	hint = find_hint(RelationGetFileNumber(rel), blkno);
-	if (hint->blkno == blkno && hint->buffer > 0 && hint->buffer <= NBuffers)
-	{
-		char	   *page = (char *) BufferGetBlock(hint->buffer);
-
-		for (int line = 0; line < 16; line++)
-		{
-			__builtin_prefetch(page + line * 64);
-			__builtin_prefetch(page + BLCKSZ / 2 + line * 64);
-		}
-	}
+	if (hint->blkno != blkno || hint->buffer <= 0 || hint->buffer > NBuffers)
+		return NULL;
+	return (const char *) BufferGetBlock(hint->buffer);
 }
 
 /*

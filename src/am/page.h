@@ -76,11 +76,28 @@ extern Buffer page_read(Relation rel, BlockNumber blkno, int lockmode,
 extern Buffer page_read_any(Relation rel, BlockNumber blkno, int lockmode,
 							Size special_size, BufferAccessStrategy strategy,
 							PageVerdict *verdict);
-extern void page_prefetch(Relation rel, BlockNumber blkno);
+extern const char *page_guess(Relation rel, BlockNumber blkno);
 extern Buffer page_read_fork(Relation rel, ForkNumber fork, BlockNumber blkno,
 							 int lockmode, Size special_size);
 extern void page_relock(Buffer buf, int lockmode);
 extern void page_release(Buffer buf);
+
+/*
+ * Bring part i of n of a page that will be needed soon into the second-level
+ * cache.  A page at once would stall on the line fill buffers, so do it in
+ * portions between pieces of work on the page at hand (src/ivf/README.md has
+ * the measurement).  page NULL: nothing.
+ */
+static inline void
+page_prefetch_part(const char *page, int i, int n)
+{
+	int			lines = BLCKSZ / 64;
+
+	if (page == NULL)
+		return;
+	for (int line = lines * i / n; line < lines * (i + 1) / n; line++)
+		__builtin_prefetch(page + line * 64, 0, 2);
+}
 
 /* changing */
 extern void page_edit_begin(PageEdit *edit, Relation rel, bool building);

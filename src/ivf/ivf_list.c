@@ -151,8 +151,6 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 		if (opaque->seq > cursor->last_seq)
 		{
 			cursor->last_seq = opaque->seq;
-			if (opaque->next != InvalidBlockNumber)
-				page_prefetch(index, opaque->next);
 			return buf;
 		}
 		page_release(buf);		/* visited before the new beginning */

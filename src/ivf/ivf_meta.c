@@ -317,6 +317,7 @@ ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 			n = Min(per_page - slot, end - list);
 			buf = centroid_page(index, blkno, sizeof(float) * dims * (slot + n));
 			rows = IvfPageContent(BufferGetPage(buf)) + sizeof(float) * dims * slot;
+			page_prefetch_part(page_guess(index, blkno + 1), 0, 1);
 		}
 		else
 		{

@@ -39,6 +39,8 @@
 #define LOOK_AHEAD		4
 /* the last batch begins when this part of the lists is visited */
 #define FINISH_SHARE	4
+/* a page's rows are worked on in so many parts, the next page prefetched between */
+#define PREFETCH_PARTS	8
 
 typedef struct IvfScanState
 {
@@ -233,12 +235,39 @@ gather(IvfScanState *state, double distance, ItemPointer tid)
 		pool_add(state->pool, distance, tid);
 }
 
+/*
+ * The kernels' sums of n rows into state->sums, meanwhile prefetching the page
+ * that comes next.
+ */
+static void
+page_sums(IvfScanState *state, const char *rows, int n, const char *next_page)
+{
+	uint32		row_size = state->meta.row_size;
+	int			dims = state->meta.dims;
+	int			parts = Min(n, PREFETCH_PARTS);
+
+	if (state->query == NULL)
+		memset(state->sums, 0, sizeof(float) * n);
+	else
+		for (int part = 0; part < parts; part++)
+		{
+			int			first = n * part / parts;
+			int			count = n * (part + 1) / parts - first;
+			const char *values = rows + (Size) first * row_size + IVF_ROW_HEAD;
+
+			page_prefetch_part(next_page, part, parts);
+			if (state->meta.metric == METRIC_L2)
+				kernel->l2sq_rows(state->query, values, row_size, count, dims, state->sums + first);
+			else
+				kernel->ip_rows(state->query, values, row_size, count, dims, state->sums + first);
+		}
+}
+
 /* Gather the rows of one list. */
 static void
 visit_list(Relation index, IvfScanState *state, uint32 list)
 {
 	uint32		row_size = state->meta.row_size;
-	int			dims = state->meta.dims;
 	IvfCursor	cursor;
 	Buffer		buf;
 
@@ -261,13 +290,7 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 			buf = InvalidBuffer;
 		}
 
-		if (state->query == NULL)
-			memset(state->sums, 0, sizeof(float) * n);
-		else if (state->meta.metric == METRIC_L2)
-			kernel->l2sq_rows(state->query, rows + IVF_ROW_HEAD, row_size, n, dims, state->sums);
-		else
-			kernel->ip_rows(state->query, rows + IVF_ROW_HEAD, row_size, n, dims, state->sums);
-
+		page_sums(state, rows, n, page_guess(index, cursor.block));
 		for (int i = 0; i < n; i++, rows += row_size)
 		{
 			IvfRow		row = (IvfRow) rows;

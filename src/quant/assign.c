@@ -37,9 +37,13 @@
  */
 #define UNIT			64
 
-/* A block of rows has at most so many bytes, but never fewer than 16 rows. */
+/*
+ * A block of rows has at most so many bytes, but at least BLOCK_STEP rows and
+ * always a multiple of it, so that the kernels' tiles of 4, 6, 8 or 12 rows
+ * divide it.
+ */
 #define BLOCK_BYTES		(512 * 1024)
-#define BLOCK_MIN_ROWS	16
+#define BLOCK_STEP		24
 
 #define LANES			16
 #define ALIGNMENT		64
@@ -88,7 +92,7 @@ assign_block_rows(int dim)
 
 	if (rows > ASSIGN_BLOCK_ROWS)
 		return ASSIGN_BLOCK_ROWS;
-	return rows < BLOCK_MIN_ROWS ? BLOCK_MIN_ROWS : (int) rows;
+	return rows < BLOCK_STEP ? BLOCK_STEP : (int) (rows / BLOCK_STEP * BLOCK_STEP);
 }
 
 int
@@ -309,8 +313,12 @@ take_best(const float *scores, int n, int first, float *best, uint32_t *nearest)
 	for (; j + LANES <= n; j += LANES)
 		for (int l = 0; l < LANES; l++)
 			lanes[l] = scores[j + l] > lanes[l] ? scores[j + l] : lanes[l];
+	for (int l = 0; l < 8; l++)
+		lanes[l] = lanes[l] > lanes[l + 8] ? lanes[l] : lanes[l + 8];
+	for (int l = 0; l < 4; l++)
+		lanes[l] = lanes[l] > lanes[l + 4] ? lanes[l] : lanes[l + 4];
 	max = lanes[0];
-	for (int l = 1; l < LANES; l++)
+	for (int l = 1; l < 4; l++)
 		max = lanes[l] > max ? lanes[l] : max;
 	for (; j < n; j++)
 		max = scores[j] > max ? scores[j] : max;

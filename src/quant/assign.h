@@ -74,7 +74,7 @@ extern void assign_pack(void *mem, const float *centroids, int first, int end,
 						void *scratch);
 
 /* Rows worth giving to assign_rows at a time: a unit of work. */
-#define ASSIGN_BLOCK_ROWS	128 /* never more */
+#define ASSIGN_BLOCK_ROWS	120 /* never more */
 extern int	assign_block_rows(int dim);
 
 #endif							/* VECDB_ASSIGN_H */

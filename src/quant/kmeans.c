@@ -39,14 +39,14 @@
 #include "quant/random.h"
 
 /* Points for each centroid on the smallest sample. */
-#define FIRST_LEVEL		16
+#define FIRST_LEVEL		32
 
 /* On a sample: rounds at most, and the improvement that makes one more worth it. */
 #define LEVEL_ROUNDS	4
 #define LEVEL_GAIN		0.01
 
 /* On all points, a round that improves less is the last. */
-#define FINAL_GAIN		0.001
+#define FINAL_GAIN		0.003
 
 /* Rounds after the last one to fill clusters that are still empty. */
 #define REPAIR_ROUNDS	10
@@ -106,6 +106,7 @@ typedef struct KMeansState
 	int			active;			/* the first so many of order are in use */
 	bool		done;
 	int			level_rounds;	/* rounds made on this sample */
+	bool		settling;		/* no more splits, but of empty clusters */
 	int			repair_rounds;
 	double		objective;
 	double		previous;		/* objective a round ago; < 0: none on this sample */
@@ -797,8 +798,11 @@ plan(Participant *me)
 
 		state->report.iterations++;
 		left = state->params.max_iterations - state->report.iterations;
-		last = (left <= 0 || gain < FINAL_GAIN);
-		balance = (left > 2 && !last);
+		last = (left <= 0 || (state->settling && gain < FINAL_GAIN));
+		/* a split costs before it pays: let the last ones settle */
+		if (gain < FINAL_GAIN || left <= 2)
+			state->settling = true;
+		balance = !state->settling;
 	}
 	moved = plan_splits(me, balance);
 	state->report.reseeded += moved;

@@ -301,7 +301,7 @@ CREATE FUNCTION vecdb_index_stats(
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
-	'size, rows and lists of an index (as of build or last VACUUM), and "probes": how many lists a search of this session begins with (on average, where recall decides, which SHOW ivfflat.probes does not tell). detailed reads every page and counts anew';
+	'size, rows and lists of an index (as of build or last VACUUM), and "probes": how many lists a search of this session begins with (on average, where recall decides, which SHOW ivfflat.probes does not tell); session_rows_dropped counts rows that strict_order dropped in all ivfflat scans of the session. detailed reads every page and counts anew';
 
 -- Pages may show values of rows: for superusers and roles that may read all data.
 CREATE FUNCTION vecdb_page_header(

@@ -22,10 +22,12 @@
 #include "ivf/ivf_private.h"
 
 /*
- * An insert begins again at the head when VACUUM took its page away; that it
- * should happen so often in one insert means that a link is wrong.
+ * A walk begins again at the head when VACUUM took its page away; that it
+ * should happen so often in one walk means that a link is wrong.
  */
-#define MAX_RESTARTS	100
+#define MAX_RESTARTS	1000
+/* A shorter chain is not checked for links that go round in a circle. */
+#define MANY_STEPS		4096
 
 /* Is this a page of that list, in that generation? */
 static inline bool
@@ -88,7 +90,7 @@ ivf_cursor_start(Relation index, IvfCursor *cursor,
 	cursor->seq = 1;
 	cursor->last_seq = 0;
 	cursor->steps = 0;
-	cursor->nblocks = 0;
+	cursor->restarts = 0;
 }
 
 /*
@@ -109,17 +111,10 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 
 		CHECK_FOR_INTERRUPTS();
 		/* more steps than pages: the links go round in a circle */
-		if (unlikely(++cursor->steps > cursor->nblocks))
-		{
-			BlockNumber nblocks = RelationGetNumberOfBlocks(index);
-
-			if (nblocks == cursor->nblocks)
-				page_corrupted(index, blkno, "The chain of list %u does not end.",
-							   cursor->list);
-			cursor->nblocks = nblocks;
-			if (cursor->steps > nblocks)
-				cursor->steps = 1;
-		}
+		if (unlikely(++cursor->steps > MANY_STEPS) &&
+			cursor->steps > RelationGetNumberOfBlocks(index))
+			page_corrupted(index, blkno, "The chain of list %u does not end.",
+						   cursor->list);
 
 		buf = page_read_any(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE,
 							NULL, &verdict);
@@ -132,12 +127,13 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 			/* a damaged page never is a page that left the list */
 			if (verdict != PAGE_OK)
 				page_verify(index, blkno, page, IVF_SPECIAL_SIZE);
-			if (blkno == cursor->head)
-				page_corrupted(index, blkno, "Expected the first page of list %u.",
-							   cursor->list);
+			if (blkno == cursor->head || ++cursor->restarts > MAX_RESTARTS)
+				page_corrupted(index, blkno, "Expected page %u of list %u.",
+							   cursor->seq, cursor->list);
 			page_release(buf);
 			cursor->block = cursor->head;
 			cursor->seq = 1;
+			cursor->steps = 0;
 			continue;
 		}
 

@@ -40,8 +40,8 @@ typedef struct IvfCursor
 	uint32		seq;
 	uint32		last_seq;		/* of the last page visited: a new beginning
 								 * skips pages up to it */
-	BlockNumber steps;			/* pages passed, to bound a circle of links */
-	BlockNumber nblocks;		/* of the index, when steps was last bounded */
+	BlockNumber steps;			/* pages passed since the (new) beginning */
+	int			restarts;
 } IvfCursor;
 
 /* ivf_meta.c: metapage, directory, centroids */
@@ -131,6 +131,7 @@ extern bool ivfflatinsert(Relation index, Datum *values, bool *isnull,
 						  IndexInfo *indexInfo);
 
 /* ivf_scan.c */
+extern uint64 ivf_session_dropped;
 extern IndexScanDesc ivfflatbeginscan(Relation index, int nkeys, int norderbys);
 extern void ivfflatrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 						  ScanKey orderbys, int norderbys);

@@ -71,6 +71,9 @@ typedef struct IvfScanState
 	double		last_distance;
 } IvfScanState;
 
+/* Late rows of all finished scans of this session, for vecdb_index_stats(). */
+uint64		ivf_session_dropped = 0;
+
 IndexScanDesc
 ivfflatbeginscan(Relation index, int nkeys, int norderbys)
 {
@@ -91,14 +94,16 @@ ivfflatbeginscan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
-/* Say what strict order cost; the scan is over. */
+/* Say, and count, what strict order cost; the scan is over. */
 static void
 report_dropped(IvfScanState *state)
 {
-	if (state->started && state->dropped > 0)
-		ereport(DEBUG1,
-				(errmsg_internal("ivfflat scan dropped " UINT64_FORMAT " rows found too late for strict_order",
-								 state->dropped)));
+	if (!state->started || state->dropped == 0)
+		return;
+	ivf_session_dropped += state->dropped;
+	ereport(DEBUG1,
+			(errmsg_internal("ivfflat scan dropped " UINT64_FORMAT " rows found too late for strict_order",
+							 state->dropped)));
 }
 
 void

@@ -128,6 +128,8 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 	else
 		put(fcinfo, "probes", Min(search.probes, meta.lists_alive));
 
+	put(fcinfo, "session_rows_dropped", ivf_session_dropped);
+
 	if (detailed)
 		ivf_put_pages(fcinfo, index, &meta);
 }

@@ -26,8 +26,6 @@
  * should happen so often in one walk means that a link is wrong.
  */
 #define MAX_RESTARTS	1000
-/* A shorter chain is not checked for links that go round in a circle. */
-#define MANY_STEPS		4096
 
 /* Is this a page of that list, in that generation? */
 static inline bool
@@ -89,7 +87,6 @@ ivf_cursor_start(Relation index, IvfCursor *cursor,
 	cursor->head = cursor->block = entry.head;
 	cursor->seq = 1;
 	cursor->last_seq = 0;
-	cursor->steps = 0;
 	cursor->restarts = 0;
 }
 
@@ -110,12 +107,6 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 		IvfPageOpaque opaque;
 
 		CHECK_FOR_INTERRUPTS();
-		/* more steps than pages: the links go round in a circle */
-		if (unlikely(++cursor->steps > MANY_STEPS) &&
-			cursor->steps > RelationGetNumberOfBlocks(index))
-			page_corrupted(index, blkno, "The chain of list %u does not end.",
-						   cursor->list);
-
 		buf = page_read_any(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE,
 							NULL, &verdict);
 		page = BufferGetPage(buf);
@@ -133,10 +124,10 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 			page_release(buf);
 			cursor->block = cursor->head;
 			cursor->seq = 1;
-			cursor->steps = 0;
-			continue;
+					continue;
 		}
 
+		/* seq ascends, so no link can lead round in a circle */
 		if (unlikely(opaque->next != InvalidBlockNumber &&
 					 opaque->next_seq <= opaque->seq))
 			page_corrupted(index, blkno, "Page %u of list %u is followed by page %u.",

@@ -40,7 +40,6 @@ typedef struct IvfCursor
 	uint32		seq;
 	uint32		last_seq;		/* of the last page visited: a new beginning
 								 * skips pages up to it */
-	BlockNumber steps;			/* pages passed since the (new) beginning */
 	int			restarts;
 } IvfCursor;
 

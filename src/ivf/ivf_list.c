@@ -22,10 +22,11 @@
 #include "ivf/ivf_private.h"
 
 /*
- * A walk begins again at the head when VACUUM took its page away; that it
- * should happen so often in one walk means that a link is wrong.
+ * A walk begins again at the head when VACUUM took its page away.  The link to
+ * that page is gone then, so that the same page should be missed so often
+ * means that a link is wrong.
  */
-#define MAX_RESTARTS	1000
+#define MAX_MISSES		10
 
 /* Is this a page of that list, in that generation? */
 static inline bool
@@ -87,7 +88,8 @@ ivf_cursor_start(Relation index, IvfCursor *cursor,
 	cursor->head = cursor->block = entry.head;
 	cursor->seq = 1;
 	cursor->last_seq = 0;
-	cursor->restarts = 0;
+	cursor->missed = InvalidBlockNumber;
+	cursor->misses = 0;
 }
 
 /*
@@ -118,13 +120,15 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 			/* a damaged page never is a page that left the list */
 			if (verdict != PAGE_OK)
 				page_verify(index, blkno, page, IVF_SPECIAL_SIZE);
-			if (blkno == cursor->head || ++cursor->restarts > MAX_RESTARTS)
+			cursor->misses = blkno == cursor->missed ? cursor->misses + 1 : 1;
+			cursor->missed = blkno;
+			if (blkno == cursor->head || cursor->misses > MAX_MISSES)
 				page_corrupted(index, blkno, "Expected page %u of list %u.",
 							   cursor->seq, cursor->list);
 			page_release(buf);
 			cursor->block = cursor->head;
 			cursor->seq = 1;
-					continue;
+			continue;
 		}
 
 		/* seq ascends, so no link can lead round in a circle */
@@ -284,7 +288,8 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 	IvfListData entry;
 	BlockNumber blkno;
 	uint32		seq = 0;		/* expected; 0: any page of the list will do */
-	int			restarts = 0;
+	BlockNumber missed = InvalidBlockNumber;
+	int			misses = 0;
 
 	ivf_list_read(index, meta, list, &entry);
 	blkno = entry.insert;
@@ -310,7 +315,9 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			/* VACUUM took the page away: begin at the head, which stays */
 			if (verdict != PAGE_OK && verdict != PAGE_ZERO)
 				page_verify(index, blkno, page, IVF_SPECIAL_SIZE);
-			if (blkno == entry.head || ++restarts > MAX_RESTARTS)
+			misses = blkno == missed ? misses + 1 : 1;
+			missed = blkno;
+			if (blkno == entry.head || misses > MAX_MISSES)
 				page_corrupted(index, blkno, "Expected page %u of list %u.", Max(seq, 1), list);
 			page_release(buf);
 			blkno = entry.head;

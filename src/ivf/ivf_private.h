@@ -40,7 +40,8 @@ typedef struct IvfCursor
 	uint32		seq;
 	uint32		last_seq;		/* of the last page visited: a new beginning
 								 * skips pages up to it */
-	int			restarts;
+	BlockNumber missed;			/* the page that was not there ... */
+	int			misses;			/* ... and how often in a row */
 } IvfCursor;
 
 /* ivf_meta.c: metapage, directory, centroids */

@@ -1,0 +1,193 @@
+# VecdbTest: what the TAP tests share. Servers with vecdb in them, random vectors, the answer of
+# an index against the exact one, sessions that run beside the test, and a power cut.
+#
+# SEED in the environment repeats a run's random choices.
+package VecdbTest;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(@OPCLASSES new_node answer same_answers sound clean_log
+  begin_session end_session random_literal power_cut recall);
+
+# Metric by metric: operator class, operator, and which rows its index holds.
+our @OPCLASSES = (
+	{ name => 'vector_l2_ops', op => '<->', indexed => 'v IS NOT NULL' },
+	{ name => 'vector_ip_ops', op => '<#>', indexed => 'v IS NOT NULL' },
+	{ name => 'vector_cosine_ops', op => '<=>', indexed => 'vector_norm(v) > 0' });
+
+our $seed = $ENV{SEED} // int(rand(1 << 30));
+srand($seed);
+note("SEED=$seed");
+
+# What every test creates first. clustered(): a vector near one of 32 centres; the same i has the
+# same centre, so any part of a table has all of them.
+my $functions = q{
+	CREATE EXTENSION vecdb;
+	CREATE FUNCTION random_vector(dims int) RETURNS vector LANGUAGE sql VOLATILE AS
+	$$ SELECT array_agg((random() * 2 - 1)::real)::vector FROM generate_series(1, dims) $$;
+	CREATE FUNCTION clustered(i int, dims int) RETURNS vector LANGUAGE sql VOLATILE AS
+	$$ SELECT array_agg((sin((i % 32) * 78.233 + j * 12.9898 * (1 + i % 32)) +
+						 0.6 * (random() + random() + random() - 1.5))::real)::vector FROM generate_series(1, dims) j $$;
+};
+
+# A server with vecdb; the remaining arguments are lines for its configuration.
+sub new_node
+{
+	my ($name, @conf) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(allows_streaming => 1);
+	$node->append_conf('postgresql.conf', join("\n", 'autovacuum = off', 'max_prepared_transactions = 5', @conf, ''));
+	$node->start;
+	$node->safe_psql('postgres', $functions);
+	return $node;
+}
+
+sub random_literal
+{
+	my ($dims) = @_;
+	return '[' . join(',', map { sprintf('%.6f', rand(2) - 1) } 1 .. $dims) . ']';
+}
+
+# What an ordered scan gives, by index (all lists) or exactly: rows, and digests of the distances
+# in the order they came and of the (distance, id) pairs. The rest of the options: limit, probes (0: none set).
+sub answer
+{
+	my ($node, $table, $class, $query, %opt) = @_;
+	my $by_index = !$opt{exact};
+	my $probes = $opt{probes} // 32768;
+	my $order = "v $class->{op} '$query'";
+	my $rows = "SELECT id, $order AS d FROM $table WHERE $class->{indexed} ORDER BY $order LIMIT " . ($opt{limit} // 'ALL') . ' OFFSET 0';
+	my $sql = $by_index ? 'SET enable_seqscan = off; SET enable_sort = off; ' : 'SET enable_indexscan = off; ';
+	$sql .= "SET ivfflat.probes = $probes; " if $by_index && $probes;
+	$sql .= "EXPLAIN (COSTS OFF) $rows; " if $by_index;
+	$sql .= "SELECT count(*), count(DISTINCT id), md5(string_agg(d::text, ',')), md5(string_agg(d || ':' || id, ',' ORDER BY d, id)) FROM ($rows) x";
+	my $out = $node->safe_psql('postgres', $sql);
+	die "no index scan: $out" if $by_index && $out !~ /Order By:/;
+	return (split(/\n/, $out))[-1];
+}
+
+# One test: for each operator class, $n random queries, the index's answer is the exact one.
+sub same_answers
+{
+	my ($node, $table, $dims, $n, $name, %opt) = @_;
+	my (@wrong, $rows);
+	foreach my $class (@{ $opt{classes} // \@OPCLASSES })
+	{
+		foreach (1 .. $n)
+		{
+			my $query = random_literal($dims);
+			my $exact = answer($node, $table, $class, $query, %opt, exact => 1);
+			my $got = answer($node, $table, $class, $query, %opt);
+			push @wrong, "$class->{name}: $got instead of $exact, query $query" if $got ne $exact;
+			($rows) = split(/\|/, $exact);
+		}
+	}
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(join("\n", @wrong), '', "$name: $table, $rows rows");
+}
+
+# One test: vecdb_check has nothing to say about any ivfflat index (notes apart). A standby cannot be locked strictly.
+sub sound
+{
+	my ($node, $name, %opt) = @_;
+	my $strict = $opt{standby} ? 'false' : 'true';
+	my $found = $node->safe_psql('postgres', qq{
+		SELECT c.oid::regclass, f.* FROM pg_class c JOIN pg_am a ON a.oid = relam, LATERAL vecdb_check(c.oid, $strict) f
+		WHERE amname = 'ivfflat' AND relkind = 'i' AND severity <> 'note'
+			AND NOT (relpersistence = 'u' AND pg_is_in_recovery())});
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($found, '', "$name: indexes are sound");
+}
+
+# One test: the server's log tells of no crash, failed assertion, wrong page or leak. With no_errors, of no ERROR either.
+sub clean_log
+{
+	my ($node, $name, %opt) = @_;
+	my $bad = qr/PANIC|TRAP:|terminated by signal|inconsistent page|WARNING:.*leak|XX00[0-9]|contains corrupted page/;
+	$bad = qr/$bad|ERROR:|deadlock/ if $opt{no_errors};
+	my @lines = grep { /$bad/ && !($opt{except} && /$opt{except}/) } split(/\n/, slurp_file($node->logfile));
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(join("\n", @lines[0 .. ($#lines > 9 ? 9 : $#lines)]), '', "$name: nothing bad in the log");
+}
+
+# A psql beside the test that runs a script of its own; end_session() waits for it (kill => 1: ends it) and
+# returns what it printed and its errors. What psql printed for a statement, the server has committed.
+my $sessions = 0;
+sub begin_session
+{
+	my ($node, $script, %opt) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir_short() . '/session' . ++$sessions;
+	append_to_file($file, $script);
+	my $stop = $opt{stop} ? '1' : '0';
+	my $session = { out => "$file.out", err => "$file.err" };
+	$session->{run} = IPC::Run::start(
+		[ $node->installed_command('psql'), '-XAtq', '-v', "ON_ERROR_STOP=$stop", '-d', $node->connstr('postgres'), '-f', $file ],
+		'<', \'', '>', $session->{out}, '2>', $session->{err});
+	return $session;
+}
+
+sub end_session
+{
+	my ($session, %opt) = @_;
+	if ($opt{kill})
+	{
+		$session->{run}->kill_kill(grace => 5);
+	}
+	else
+	{
+		$session->{run}->finish;
+	}
+	return (slurp_file($session->{out}), slurp_file($session->{err}));
+}
+
+# The server's processes end at the same moment, without a word to anybody.
+sub power_cut
+{
+	my ($node) = @_;
+	my ($postmaster) = split(/\n/, slurp_file($node->data_dir . '/postmaster.pid'));
+	kill('STOP', $postmaster);		# has no more children from here on
+	my @children;
+	foreach my $stat (glob '/proc/[0-9]*/stat')
+	{
+		open(my $f, '<', $stat) or next;
+		my $line = <$f> // '';
+		push @children, $1 if $line =~ /^(\d+) \(.*\) \S (\d+) / && $2 == $postmaster;
+	}
+	kill('KILL', @children);
+	$node->kill9;
+	# the new server must not meet the old one's processes
+	foreach my $pid (@children)
+	{
+		foreach (1 .. 1000)
+		{
+			last unless kill(0, $pid);
+			select(undef, undef, undef, 0.01);
+		}
+	}
+	return;
+}
+
+# Mean recall@k of the queries in table queries(v): the share of the exact answer's rows that the index finds.
+sub recall
+{
+	my ($node, $table, $class, $k, $settings) = @_;
+	my $nearest = "SELECT q.i, x.id FROM queries q, LATERAL (SELECT id FROM $table WHERE $class->{indexed} ORDER BY $table.v $class->{op} q.v LIMIT $k) x";
+	my $out = $node->safe_psql('postgres', qq{
+		SET enable_indexscan = off;
+		CREATE TEMP TABLE truth AS $nearest;
+		RESET enable_indexscan; SET enable_seqscan = off; $settings;
+		EXPLAIN (COSTS OFF) CREATE TEMP TABLE found AS $nearest;
+		CREATE TEMP TABLE found AS $nearest;
+		SELECT (SELECT count(*) FROM found JOIN truth USING (i, id))::float / count(*) FROM truth});
+	die "no index scan: $out" if $out !~ /Order By:/;
+	return (split(/\n/, $out))[-1];
+}
+
+1;

@@ -9,16 +9,19 @@
  *	SQL			has one parameter $1 of type vector and gives one int4 column
  *	QUERIES		file of float32, DIMS for each query
  *	RESULT		file to write: for each query K int32 (-1 where there is no
- *				row), then for each query a float64, microseconds
+ *				row), then for each query a float64, microseconds, then one
+ *				float64: processor time of client and backend, microseconds a
+ *				query (NaN unless the backend is on this machine, Linux)
  *	SETTING		an SQL command to run first
  *
  * The first 20 queries run once beforehand to warm up.
  *
- * Build: cc -O2 -I$(pg_config --includedir) bench/knn.c -lpq -o knn
+ * Build: cc -O2 -I$(pg_config --includedir) bench/knn.c -lpq -lm -o knn
  *
  *-------------------------------------------------------------------------
  */
 #include <arpa/inet.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +48,26 @@ now(void)
 	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
 }
 
+/* Processor time of this process and the backend so far, or NaN. */
+static double
+processor_time(int backend)
+{
+	char		path[64];
+	FILE	   *file;
+	double		ns;
+	struct timespec t;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", backend);
+	file = fopen(path, "r");
+	if (!file)
+		return NAN;
+	if (fscanf(file, "%lf", &ns) != 1)
+		ns = NAN;
+	fclose(file);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return ns / 1e3 + t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -56,6 +79,7 @@ main(int argc, char **argv)
 	char	   *param;
 	int		   *ids;
 	double	   *times;
+	double		cpu = 0;
 	PGresult   *res;
 
 	if (argc < 7)
@@ -113,6 +137,8 @@ main(int argc, char **argv)
 			bits = htonl(bits);
 			memcpy(param + 4 + 4 * j, &bits, 4);
 		}
+		if (q == 0)
+			cpu = processor_time(PQbackendPID(conn));
 		start = now();
 		res = PQexecPrepared(conn, "knn", 1, values, lengths, formats, 1);
 		times[i] = now() - start;
@@ -128,11 +154,13 @@ main(int argc, char **argv)
 		}
 		PQclear(res);
 	}
+	cpu = (processor_time(PQbackendPID(conn)) - cpu) / n;
 	PQfinish(conn);
 
 	file = fopen(argv[6], "wb");
 	if (!file || fwrite(ids, sizeof(int) * k, n, file) != (size_t) n ||
-		fwrite(times, sizeof(double), n, file) != (size_t) n || fclose(file) != 0)
+		fwrite(times, sizeof(double), n, file) != (size_t) n ||
+		fwrite(&cpu, sizeof(double), 1, file) != 1 || fclose(file) != 0)
 	{
 		fprintf(stderr, "knn: cannot write %s\n", argv[6]);
 		return 1;

@@ -137,14 +137,14 @@ time_rows(const KernelTable *level, Job job, const float *q, const float *rows,
 static void
 bench_rows(const KernelTable *level, const float *q, const float *many)
 {
-	static const int dims[] = {3, 10, 64, 100, 128, 384, 768, 1024, 1536, 3072};
+	static const int dims[] = {3, 10, 25, 64, 100, 128, 384, 768, 1024, 1536, 3072};
 	float	   *out = random_floats(STREAM_BYTES / sizeof(float) / 3 + 1);
 
 	for (int where = 0; where < 2; where++)
 	{
 		printf("\n%s, %s: ns a row (GB/s)\n%-14s", level->name,
 			   where == 0 ? "hot" : "stream", "dim");
-		for (size_t d = where == 0 ? 0 : 2; d < sizeof(dims) / sizeof(dims[0]); d++)
+		for (size_t d = where == 0 ? 0 : 3; d < sizeof(dims) / sizeof(dims[0]); d++)
 			printf("%16d", dims[d]);
 		printf("\n");
 		for (int job = 0; job < NUM_JOBS; job++)
@@ -152,7 +152,7 @@ bench_rows(const KernelTable *level, const float *q, const float *many)
 			if (where == 1 && job != L2SQ && job != L2SQ_ROWS && job != IP_ROWS)
 				continue;
 			printf("%-14s", job_names[job]);
-			for (size_t d = where == 0 ? 0 : 2; d < sizeof(dims) / sizeof(dims[0]); d++)
+			for (size_t d = where == 0 ? 0 : 3; d < sizeof(dims) / sizeof(dims[0]); d++)
 			{
 				size_t		bytes = dims[d] * sizeof(float);
 				double		s;

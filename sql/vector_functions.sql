@@ -4,7 +4,11 @@
 SELECT l2_distance('[0,0]'::vector, '[3,4]'), '[0,0]'::vector <-> '[0,1]', '[1]'::vector <-> '[1]';
 SELECT l2_distance('[3e38]'::vector, '[-3e38]'), l2_distance('[1e-30]'::vector, '[0]');
 SELECT inner_product('[1,2]'::vector, '[3,4]'), '[1,2]'::vector <#> '[3,4]', inner_product('[3e38]'::vector, '[3e38]');
-SELECT '[1,0]'::vector <#> '[0,1]' AS minus_zero, '[3e38,3e38]'::vector <#> '[3e38,-3e38]' AS nan;
+SELECT '[1,0]'::vector <#> '[0,1]' AS minus_zero, '[3e38,3e38]'::vector <#> '[3e38,-3e38]' AS cancelled;
+-- the sum is rounded to float once; squares beyond float end as infinity
+SELECT '[0.1,0.2]'::vector <#> '[0.1,0.2]';
+SELECT '[3e38]'::vector <-> '[-3e38]' AS l2, '[3e38]'::vector <#> '[3e38]' AS ip, '[3e38]'::vector <=> '[3e38]' AS cosine,
+	   '[3e38]'::vector <+> '[-3e38]' AS l1;
 SELECT l1_distance('[0,0]'::vector, '[3,4]'), '[1,-2]'::vector <+> '[-1,2]', l1_distance('[3e38]'::vector, '[-3e38]');
 SELECT cosine_distance('[1,2]'::vector, '[2,4]'), '[1,0]'::vector <=> '[0,2]', '[1,1]'::vector <=> '[-1,-1]';
 -- clamped: rounding never leaves 0 .. 2

@@ -6,13 +6,21 @@
  * Knows nothing of PostgreSQL.  Any dim >= 0, floats at any multiple of 4
  * bytes; no byte behind the last element is read.
  *
- * Every function marked [exact] returns the same bits at every level: the
- * sum runs over KERNEL_LANES interleaved float accumulators (element i goes
- * to lane i % KERNEL_LANES), each step one rounded multiplication and one
- * rounded addition (never fused), and the lanes are added in one fixed tree.
- * So an answer does not depend on the processor, a standby with another CPU
- * orders rows as its primary does, and the scalar level is an exact oracle.
- * (A NaN is a NaN at every level; its sign and payload are not promised.)
+ * Every function marked [exact] returns the same bits at every level.  The
+ * body, all whole blocks of KERNEL_LANES elements, is summed in as many float
+ * accumulators (element i goes to lane i % KERNEL_LANES); the tail, the last
+ * dim % KERNEL_LANES elements, in KERNEL_TAIL_LANES double ones (element t of
+ * the tail goes to lane t % KERNEL_TAIL_LANES).  Each step is one rounded
+ * multiplication and one rounded addition (never fused), the lanes are added in
+ * one fixed tree, and the result is the two sums added in double and rounded
+ * to float.  So an answer does not depend on the processor, a standby with
+ * another CPU orders rows as its primary does, and the scalar level is an exact
+ * oracle.  (A NaN is a NaN at every level; its sign and payload are not
+ * promised.)
+ *
+ * Hence vectors of fewer than KERNEL_LANES dimensions, whose distances people
+ * read and compare, get the true sum rounded once, and those of a multiple
+ * cost nothing more.  A sum beyond float is an infinity, in either.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +31,7 @@
 #include <stddef.h>
 
 #define KERNEL_LANES 32
+#define KERNEL_TAIL_LANES 8
 
 typedef enum KernelLevel
 {
@@ -48,7 +57,7 @@ typedef struct KernelTable
 	void		(*cosine) (const float *a, const float *b, int dim,
 						   float *ab, float *aa, float *bb);
 
-	/* [exact] sum a*a in double accumulators (KERNEL_LANES of them) */
+	/* [exact] sum a*a in KERNEL_LANES double accumulators, body and tail */
 	double		(*normsq_double) (const float *a, int dim);
 
 	/*

@@ -6,9 +6,8 @@
  * The [exact] functions are compiled without FMA, so no compiler can fuse
  * what must be rounded twice; only the tiles have it.  Four chains hide the
  * latency of an addition; *_rows takes short rows two by two, which is what 16
- * registers hold, and ends the trees of four together.
- *
- * Why elements read as +0.0 behind the end change no bit: kernel_avx512.c.
+ * registers hold, and ends the trees of four together.  The tails are in
+ * kernel_tail_x86.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,18 +15,11 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
+#include "kernel/kernel_tail_x86.h"
 
 #define TARGET		__attribute__((target("avx2")))
 #define TARGET_FMA	__attribute__((target("avx2,fma")))
 #define STEP		static inline __attribute__((always_inline)) TARGET
-
-typedef enum SumKind
-{
-	SUM_L2SQ,
-	SUM_IP,
-	SUM_L1
-} SumKind;
 
 STEP __m256
 add_term(__m256 sum, __m256 a, __m256 b, SumKind kind)
@@ -67,137 +59,114 @@ fold_four(__m128 four)
 	return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-/* Eight ints, of which the first `rest` (1 .. 8) are set. */
-STEP __m256i
-rest_mask(int rest)
-{
-	static const int table[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-
-	return _mm256_loadu_si256((const __m256i *) (table + 8 - rest));
-}
-
-/*
- * The first `rest` (>= 1) of eight elements, +0.0 for the others.  A masked
- * load is for the very last ones only: it does not train the prefetcher.
- */
-STEP __m256
-load_rest(const float *a, int rest)
-{
-	return rest >= 8 ? _mm256_loadu_ps(a) : _mm256_maskload_ps(a, rest_mask(rest));
-}
-
+/* The last two steps of four trees side by side. */
 STEP __m128
-sum_to_four(const float *a, const float *b, int dim, SumKind kind)
+fold_rows(__m128 r0, __m128 r1, __m128 r2, __m128 r3)
 {
-	__m256		s0 = _mm256_setzero_ps();
-	__m256		s1 = _mm256_setzero_ps();
-	__m256		s2 = _mm256_setzero_ps();
-	__m256		s3 = _mm256_setzero_ps();
-	int			i = 0;
+	_MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+	return _mm_add_ps(_mm_add_ps(r0, r2), _mm_add_ps(r1, r3));
+}
 
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+STEP float
+sum_pair(const float *a, const float *b, int dim, SumKind kind)
+{
+	int			body = KERNEL_BODY(dim);
+	float		sum = 0.0f;
+
+	if (body > 0)
 	{
-		s0 = add_term(s0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), kind);
-		s1 = add_term(s1, _mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), kind);
-		s2 = add_term(s2, _mm256_loadu_ps(a + i + 16), _mm256_loadu_ps(b + i + 16), kind);
-		s3 = add_term(s3, _mm256_loadu_ps(a + i + 24), _mm256_loadu_ps(b + i + 24), kind);
+		__m256		s0 = _mm256_setzero_ps();
+		__m256		s1 = _mm256_setzero_ps();
+		__m256		s2 = _mm256_setzero_ps();
+		__m256		s3 = _mm256_setzero_ps();
+
+		for (int i = 0; i < body; i += KERNEL_LANES)
+		{
+			s0 = add_term(s0, _mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), kind);
+			s1 = add_term(s1, _mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), kind);
+			s2 = add_term(s2, _mm256_loadu_ps(a + i + 16), _mm256_loadu_ps(b + i + 16), kind);
+			s3 = add_term(s3, _mm256_loadu_ps(a + i + 24), _mm256_loadu_ps(b + i + 24), kind);
+		}
+		sum = fold_four(fold_to_four(s0, s1, s2, s3));
 	}
-
-#define REST(g) \
-	do { \
-		if (dim - i > 8 * g) \
-			s##g = add_term(s##g, load_rest(a + i + 8 * g, dim - i - 8 * g), \
-							load_rest(b + i + 8 * g, dim - i - 8 * g), kind); \
-	} while (0)
-	REST(0);
-	REST(1);
-	REST(2);
-	REST(3);
-#undef REST
-
-	return fold_to_four(s0, s1, s2, s3);
+	if (body < dim)
+		sum = add_tail(sum, a + body, b + body, dim - body, kind);
+	return sum;
 }
 
 static TARGET float
 avx2_l2sq(const float *a, const float *b, int dim)
 {
-	return fold_four(sum_to_four(a, b, dim, SUM_L2SQ));
+	return sum_pair(a, b, dim, SUM_L2SQ);
 }
 
 static TARGET float
 avx2_ip(const float *a, const float *b, int dim)
 {
-	return fold_four(sum_to_four(a, b, dim, SUM_IP));
+	return sum_pair(a, b, dim, SUM_IP);
 }
 
 static TARGET float
 avx2_l1(const float *a, const float *b, int dim)
 {
-	return fold_four(sum_to_four(a, b, dim, SUM_L1));
+	return sum_pair(a, b, dim, SUM_L1);
 }
 
 static TARGET float
 avx2_normsq(const float *a, int dim)
 {
-	return fold_four(sum_to_four(a, a, dim, SUM_IP));
+	return sum_pair(a, a, dim, SUM_IP);
 }
 
 static TARGET void
 avx2_cosine(const float *a, const float *b, int dim,
 			float *ab, float *aa, float *bb)
 {
-	__m256		x,
-				y;
-	int			i = 0;
+	int			body = KERNEL_BODY(dim);
+	__m128		sums = _mm_setzero_ps();
 
 #define DECLARE(g) \
 	__m256		ab##g = _mm256_setzero_ps(); \
 	__m256		aa##g = _mm256_setzero_ps(); \
 	__m256		bb##g = _mm256_setzero_ps()
-#define ADD(g) \
-	ab##g = add_term(ab##g, x, y, SUM_IP); \
-	aa##g = add_term(aa##g, x, x, SUM_IP); \
-	bb##g = add_term(bb##g, y, y, SUM_IP)
 #define WHOLE(g) \
 	do { \
-		x = _mm256_loadu_ps(a + i + 8 * g); \
-		y = _mm256_loadu_ps(b + i + 8 * g); \
-		ADD(g); \
-	} while (0)
-#define REST(g) \
-	do { \
-		if (dim - i > 8 * g) \
-		{ \
-			x = load_rest(a + i + 8 * g, dim - i - 8 * g); \
-			y = load_rest(b + i + 8 * g, dim - i - 8 * g); \
-			ADD(g); \
-		} \
+		__m256		x = _mm256_loadu_ps(a + i + 8 * g); \
+		__m256		y = _mm256_loadu_ps(b + i + 8 * g); \
+\
+		ab##g = add_term(ab##g, x, y, SUM_IP); \
+		aa##g = add_term(aa##g, x, x, SUM_IP); \
+		bb##g = add_term(bb##g, y, y, SUM_IP); \
 	} while (0)
 
-	DECLARE(0);
-	DECLARE(1);
-	DECLARE(2);
-	DECLARE(3);
-
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	if (body > 0)
 	{
-		WHOLE(0);
-		WHOLE(1);
-		WHOLE(2);
-		WHOLE(3);
-	}
-	REST(0);
-	REST(1);
-	REST(2);
-	REST(3);
-#undef DECLARE
-#undef ADD
-#undef WHOLE
-#undef REST
+		__m128		bb_four;
 
-	*ab = fold_four(fold_to_four(ab0, ab1, ab2, ab3));
-	*aa = fold_four(fold_to_four(aa0, aa1, aa2, aa3));
-	*bb = fold_four(fold_to_four(bb0, bb1, bb2, bb3));
+		DECLARE(0);
+		DECLARE(1);
+		DECLARE(2);
+		DECLARE(3);
+
+		for (int i = 0; i < body; i += KERNEL_LANES)
+		{
+			WHOLE(0);
+			WHOLE(1);
+			WHOLE(2);
+			WHOLE(3);
+		}
+		bb_four = fold_to_four(bb0, bb1, bb2, bb3);
+		sums = fold_rows(fold_to_four(ab0, ab1, ab2, ab3),
+						 fold_to_four(aa0, aa1, aa2, aa3), bb_four, bb_four);
+	}
+#undef DECLARE
+#undef WHOLE
+
+	if (body < dim)
+		sums = add_cosine_tail(sums, a + body, b + body, dim - body);
+	*ab = _mm_cvtss_f32(sums);
+	*aa = _mm_cvtss_f32(_mm_movehdup_ps(sums));
+	*bb = _mm_cvtss_f32(_mm_movehl_ps(sums, sums));
 }
 
 STEP __m256d
@@ -212,7 +181,6 @@ static TARGET double
 avx2_normsq_double(const float *a, int dim)
 {
 	__m256d		s[8];
-	__m128d		two;
 	int			i = 0;
 
 	for (int g = 0; g < 8; g++)
@@ -235,7 +203,7 @@ avx2_normsq_double(const float *a, int dim)
 			s[g] = add_square_double(s[g], _mm_loadu_ps(a + i + 4 * g)); \
 		else if (dim - i > 4 * g) \
 		{ \
-			__m128i		mask = _mm256_castsi256_si128(rest_mask(dim - i - 4 * g)); \
+			__m128i		mask = rest_mask(dim - i - 4 * g); \
 \
 			s[g] = add_square_double(s[g], _mm_maskload_ps(a + i + 4 * g, mask)); \
 		} \
@@ -254,17 +222,15 @@ avx2_normsq_double(const float *a, int dim)
 									   _mm256_add_pd(s[2], s[6])),
 						 _mm256_add_pd(_mm256_add_pd(s[1], s[5]),
 									   _mm256_add_pd(s[3], s[7])));
-	two = _mm_add_pd(_mm256_castpd256_pd128(s[0]), _mm256_extractf128_pd(s[0], 1));
-	return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+	return fold_double(s[0]);
 }
 
-/* Two rows, their lanes folded to four each. */
+/* The bodies of two rows, their lanes folded to four each. */
 STEP void
-sum_rows(const float *q, const float *r0, const float *r1, int dim,
+sum_rows(const float *q, const float *r0, const float *r1, int body,
 		 SumKind kind, __m128 *four0, __m128 *four1)
 {
 	__m256		x;
-	int			i = 0;
 
 #define DECLARE(g) \
 	__m256		s0##g = _mm256_setzero_ps(); \
@@ -275,35 +241,21 @@ sum_rows(const float *q, const float *r0, const float *r1, int dim,
 		s0##g = add_term(s0##g, x, _mm256_loadu_ps(r0 + i + 8 * g), kind); \
 		s1##g = add_term(s1##g, x, _mm256_loadu_ps(r1 + i + 8 * g), kind); \
 	} while (0)
-#define REST(g) \
-	do { \
-		if (dim - i > 8 * g) \
-		{ \
-			x = load_rest(q + i + 8 * g, dim - i - 8 * g); \
-			s0##g = add_term(s0##g, x, load_rest(r0 + i + 8 * g, dim - i - 8 * g), kind); \
-			s1##g = add_term(s1##g, x, load_rest(r1 + i + 8 * g, dim - i - 8 * g), kind); \
-		} \
-	} while (0)
 
 	DECLARE(0);
 	DECLARE(1);
 	DECLARE(2);
 	DECLARE(3);
 
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	for (int i = 0; i < body; i += KERNEL_LANES)
 	{
 		WHOLE(0);
 		WHOLE(1);
 		WHOLE(2);
 		WHOLE(3);
 	}
-	REST(0);
-	REST(1);
-	REST(2);
-	REST(3);
 #undef DECLARE
 #undef WHOLE
-#undef REST
 
 	*four0 = fold_to_four(s00, s01, s02, s03);
 	*four1 = fold_to_four(s10, s11, s12, s13);
@@ -314,29 +266,38 @@ run_rows(const float *q, const void *rows, size_t stride, int n, int dim,
 		 float *out, SumKind kind)
 {
 	const char *row = rows;
+	int			body = KERNEL_BODY(dim);
 	int			i = 0;
 
 	if (dim <= KERNEL_SHORT_ROW)
 	{
 		for (; i + 4 <= n; i += 4, row += 4 * stride)
 		{
-			__m128		r0,
-						r1,
-						r2,
-						r3;
+			const float *r0 = (const float *) row;
+			const float *r1 = (const float *) (row + stride);
+			const float *r2 = (const float *) (row + 2 * stride);
+			const float *r3 = (const float *) (row + 3 * stride);
+			__m128		sums = _mm_setzero_ps();
 
-			sum_rows(q, (const float *) row, (const float *) (row + stride),
-					 dim, kind, &r0, &r1);
-			sum_rows(q, (const float *) (row + 2 * stride),
-					 (const float *) (row + 3 * stride), dim, kind, &r2, &r3);
-			/* the last two steps of four trees side by side */
-			_MM_TRANSPOSE4_PS(r0, r1, r2, r3);
-			_mm_storeu_ps(out + i, _mm_add_ps(_mm_add_ps(r0, r2),
-											  _mm_add_ps(r1, r3)));
+			if (body > 0)
+			{
+				__m128		four0,
+							four1,
+							four2,
+							four3;
+
+				sum_rows(q, r0, r1, body, kind, &four0, &four1);
+				sum_rows(q, r2, r3, body, kind, &four2, &four3);
+				sums = fold_rows(four0, four1, four2, four3);
+			}
+			if (body < dim)
+				sums = add_rows_tail(sums, q + body, r0 + body, r1 + body,
+									 r2 + body, r3 + body, dim - body, kind);
+			_mm_storeu_ps(out + i, sums);
 		}
 	}
 	for (; i < n; i++, row += stride)
-		out[i] = fold_four(sum_to_four(q, (const float *) row, dim, kind));
+		out[i] = sum_pair(q, (const float *) row, dim, kind);
 }
 
 static TARGET void

@@ -8,9 +8,7 @@
  * four short rows at once.  A row's own sum is not touched by that: same lanes,
  * same tree.
  *
- * Elements behind the last whole block are read with a mask, the others as
- * +0.0.  A lane starts at +0.0 and so never becomes -0.0 (round to nearest),
- * hence adding the +0.0 such an element yields changes no bit.
+ * The tails are those of AVX2, in kernel_tail_x86.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,17 +16,10 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
+#include "kernel/kernel_tail_x86.h"
 
 #define TARGET	__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define STEP	static inline __attribute__((always_inline)) TARGET
-
-typedef enum SumKind
-{
-	SUM_L2SQ,
-	SUM_IP,
-	SUM_L1
-} SumKind;
 
 /* One step of 16 lanes; multiplication and addition rounded separately. */
 STEP __m512
@@ -83,37 +74,28 @@ fold_rows(__m512 s0, __m512 s1, __m512 s2, __m512 s3)
 	return _mm_add_ps(_mm_add_ps(r0, r2), _mm_add_ps(r1, r3));
 }
 
-/* Masks of the `rest` (< 32) elements behind the last whole block. */
-#define REST_LOW(rest)	((__mmask16) ((1u << (rest)) - 1))
-#define REST_HIGH(rest) ((__mmask16) (((1u << (rest)) - 1) >> 16))
-
 STEP float
 sum_pair(const float *a, const float *b, int dim, SumKind kind)
 {
-	__m512		low = _mm512_setzero_ps();
-	__m512		high = _mm512_setzero_ps();
-	int			i = 0;
+	int			body = KERNEL_BODY(dim);
+	float		sum = 0.0f;
 
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	if (body > 0)
 	{
-		low = add_term(low, _mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), kind);
-		high = add_term(high, _mm512_loadu_ps(a + i + 16),
-						_mm512_loadu_ps(b + i + 16), kind);
-	}
-	if (i < dim)
-	{
-		__mmask16	mask = REST_LOW(dim - i);
+		__m512		low = _mm512_setzero_ps();
+		__m512		high = _mm512_setzero_ps();
 
-		low = add_term(low, _mm512_maskz_loadu_ps(mask, a + i),
-					   _mm512_maskz_loadu_ps(mask, b + i), kind);
-		if (dim - i > 16)
+		for (int i = 0; i < body; i += KERNEL_LANES)
 		{
-			mask = REST_HIGH(dim - i);
-			high = add_term(high, _mm512_maskz_loadu_ps(mask, a + i + 16),
-							_mm512_maskz_loadu_ps(mask, b + i + 16), kind);
+			low = add_term(low, _mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), kind);
+			high = add_term(high, _mm512_loadu_ps(a + i + 16),
+							_mm512_loadu_ps(b + i + 16), kind);
 		}
+		sum = fold(_mm512_add_ps(low, high));
 	}
-	return fold(_mm512_add_ps(low, high));
+	if (body < dim)
+		sum = add_tail(sum, a + body, b + body, dim - body, kind);
+	return sum;
 }
 
 static TARGET float
@@ -144,48 +126,41 @@ static TARGET void
 avx512_cosine(const float *a, const float *b, int dim,
 			  float *ab, float *aa, float *bb)
 {
-	__m512		ab_low = _mm512_setzero_ps();
-	__m512		ab_high = _mm512_setzero_ps();
-	__m512		aa_low = _mm512_setzero_ps();
-	__m512		aa_high = _mm512_setzero_ps();
-	__m512		bb_low = _mm512_setzero_ps();
-	__m512		bb_high = _mm512_setzero_ps();
-	__m512		x,
-				y;
-	int			i = 0;
+	int			body = KERNEL_BODY(dim);
+	__m128		sums = _mm_setzero_ps();
 
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	if (body > 0)
 	{
-		x = _mm512_loadu_ps(a + i);
-		y = _mm512_loadu_ps(b + i);
-		ab_low = add_term(ab_low, x, y, SUM_IP);
-		aa_low = add_term(aa_low, x, x, SUM_IP);
-		bb_low = add_term(bb_low, y, y, SUM_IP);
-		x = _mm512_loadu_ps(a + i + 16);
-		y = _mm512_loadu_ps(b + i + 16);
-		ab_high = add_term(ab_high, x, y, SUM_IP);
-		aa_high = add_term(aa_high, x, x, SUM_IP);
-		bb_high = add_term(bb_high, y, y, SUM_IP);
-	}
-	if (i < dim)
-	{
-		x = _mm512_maskz_loadu_ps(REST_LOW(dim - i), a + i);
-		y = _mm512_maskz_loadu_ps(REST_LOW(dim - i), b + i);
-		ab_low = add_term(ab_low, x, y, SUM_IP);
-		aa_low = add_term(aa_low, x, x, SUM_IP);
-		bb_low = add_term(bb_low, y, y, SUM_IP);
-		if (dim - i > 16)
+		__m512		ab_low = _mm512_setzero_ps();
+		__m512		ab_high = _mm512_setzero_ps();
+		__m512		aa_low = _mm512_setzero_ps();
+		__m512		aa_high = _mm512_setzero_ps();
+		__m512		bb_low = _mm512_setzero_ps();
+		__m512		bb_high = _mm512_setzero_ps();
+
+		for (int i = 0; i < body; i += KERNEL_LANES)
 		{
-			x = _mm512_maskz_loadu_ps(REST_HIGH(dim - i), a + i + 16);
-			y = _mm512_maskz_loadu_ps(REST_HIGH(dim - i), b + i + 16);
+			__m512		x = _mm512_loadu_ps(a + i);
+			__m512		y = _mm512_loadu_ps(b + i);
+
+			ab_low = add_term(ab_low, x, y, SUM_IP);
+			aa_low = add_term(aa_low, x, x, SUM_IP);
+			bb_low = add_term(bb_low, y, y, SUM_IP);
+			x = _mm512_loadu_ps(a + i + 16);
+			y = _mm512_loadu_ps(b + i + 16);
 			ab_high = add_term(ab_high, x, y, SUM_IP);
 			aa_high = add_term(aa_high, x, x, SUM_IP);
 			bb_high = add_term(bb_high, y, y, SUM_IP);
 		}
+		bb_low = _mm512_add_ps(bb_low, bb_high);
+		sums = fold_rows(_mm512_add_ps(ab_low, ab_high),
+						 _mm512_add_ps(aa_low, aa_high), bb_low, bb_low);
 	}
-	*ab = fold(_mm512_add_ps(ab_low, ab_high));
-	*aa = fold(_mm512_add_ps(aa_low, aa_high));
-	*bb = fold(_mm512_add_ps(bb_low, bb_high));
+	if (body < dim)
+		sums = add_cosine_tail(sums, a + body, b + body, dim - body);
+	*ab = _mm_cvtss_f32(sums);
+	*aa = _mm_cvtss_f32(_mm_movehdup_ps(sums));
+	*bb = _mm_cvtss_f32(_mm_movehl_ps(sums, sums));
 }
 
 STEP __m512d
@@ -203,8 +178,6 @@ avx512_normsq_double(const float *a, int dim)
 	__m512d		s1 = _mm512_setzero_pd();
 	__m512d		s2 = _mm512_setzero_pd();
 	__m512d		s3 = _mm512_setzero_pd();
-	__m256d		four;
-	__m128d		two;
 	int			i = 0;
 
 	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
@@ -224,15 +197,14 @@ avx512_normsq_double(const float *a, int dim)
 		s3 = add_square_double(s3, _mm256_maskz_loadu_ps((__mmask8) (mask >> 24), a + i + 24));
 	}
 	s0 = _mm512_add_pd(_mm512_add_pd(s0, s2), _mm512_add_pd(s1, s3));
-	four = _mm256_add_pd(_mm512_castpd512_pd256(s0), _mm512_extractf64x4_pd(s0, 1));
-	two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
-	return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+	return fold_double(_mm256_add_pd(_mm512_castpd512_pd256(s0),
+									 _mm512_extractf64x4_pd(s0, 1)));
 }
 
-/* The sums of four rows, in their order. */
+/* The bodies of four rows, in their order. */
 STEP __m128
 sum_rows(const float *q, const float *r0, const float *r1, const float *r2,
-		 const float *r3, int dim, SumKind kind)
+		 const float *r3, int body, SumKind kind)
 {
 	__m512		low0 = _mm512_setzero_ps();
 	__m512		low1 = _mm512_setzero_ps();
@@ -243,9 +215,8 @@ sum_rows(const float *q, const float *r0, const float *r1, const float *r2,
 	__m512		high2 = _mm512_setzero_ps();
 	__m512		high3 = _mm512_setzero_ps();
 	__m512		x;
-	int			i = 0;
 
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	for (int i = 0; i < body; i += KERNEL_LANES)
 	{
 		x = _mm512_loadu_ps(q + i);
 		low0 = add_term(low0, x, _mm512_loadu_ps(r0 + i), kind);
@@ -258,25 +229,6 @@ sum_rows(const float *q, const float *r0, const float *r1, const float *r2,
 		high2 = add_term(high2, x, _mm512_loadu_ps(r2 + i + 16), kind);
 		high3 = add_term(high3, x, _mm512_loadu_ps(r3 + i + 16), kind);
 	}
-	if (i < dim)
-	{
-		__mmask16	mask = REST_LOW(dim - i);
-
-		x = _mm512_maskz_loadu_ps(mask, q + i);
-		low0 = add_term(low0, x, _mm512_maskz_loadu_ps(mask, r0 + i), kind);
-		low1 = add_term(low1, x, _mm512_maskz_loadu_ps(mask, r1 + i), kind);
-		low2 = add_term(low2, x, _mm512_maskz_loadu_ps(mask, r2 + i), kind);
-		low3 = add_term(low3, x, _mm512_maskz_loadu_ps(mask, r3 + i), kind);
-		if (dim - i > 16)
-		{
-			mask = REST_HIGH(dim - i);
-			x = _mm512_maskz_loadu_ps(mask, q + i + 16);
-			high0 = add_term(high0, x, _mm512_maskz_loadu_ps(mask, r0 + i + 16), kind);
-			high1 = add_term(high1, x, _mm512_maskz_loadu_ps(mask, r1 + i + 16), kind);
-			high2 = add_term(high2, x, _mm512_maskz_loadu_ps(mask, r2 + i + 16), kind);
-			high3 = add_term(high3, x, _mm512_maskz_loadu_ps(mask, r3 + i + 16), kind);
-		}
-	}
 	return fold_rows(_mm512_add_ps(low0, high0), _mm512_add_ps(low1, high1),
 					 _mm512_add_ps(low2, high2), _mm512_add_ps(low3, high3));
 }
@@ -286,15 +238,27 @@ run_rows(const float *q, const void *rows, size_t stride, int n, int dim,
 		 float *out, SumKind kind)
 {
 	const char *row = rows;
+	int			body = KERNEL_BODY(dim);
 	int			i = 0;
 
 	if (dim <= KERNEL_SHORT_ROW)
+	{
 		for (; i + 4 <= n; i += 4, row += 4 * stride)
-			_mm_storeu_ps(out + i,
-						  sum_rows(q, (const float *) row,
-								   (const float *) (row + stride),
-								   (const float *) (row + 2 * stride),
-								   (const float *) (row + 3 * stride), dim, kind));
+		{
+			const float *r0 = (const float *) row;
+			const float *r1 = (const float *) (row + stride);
+			const float *r2 = (const float *) (row + 2 * stride);
+			const float *r3 = (const float *) (row + 3 * stride);
+			__m128		sums = _mm_setzero_ps();
+
+			if (body > 0)
+				sums = sum_rows(q, r0, r1, r2, r3, body, kind);
+			if (body < dim)
+				sums = add_rows_tail(sums, q + body, r0 + body, r1 + body,
+									 r2 + body, r3 + body, dim - body, kind);
+			_mm_storeu_ps(out + i, sums);
+		}
+	}
 	for (; i < n; i++, row += stride)
 		out[i] = sum_pair(q, (const float *) row, dim, kind);
 }

@@ -5,7 +5,9 @@
  *
  * Eight chains of additions keep any core busy, so rows are taken one by one.
  *
- * Why elements read as +0.0 behind the end change no bit: kernel_avx512.c.
+ * Elements behind the end of a tail are read as +0.0.  A lane starts at +0.0
+ * and so never becomes -0.0 (round to nearest), hence adding the +0.0 such an
+ * element yields changes no bit.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,13 +23,6 @@
 	DO(0); DO(1); DO(2); DO(3); DO(4); DO(5); DO(6); DO(7)
 #define EACH_OF_16(DO) \
 	EACH_OF_8(DO); DO(8); DO(9); DO(10); DO(11); DO(12); DO(13); DO(14); DO(15)
-
-typedef enum SumKind
-{
-	SUM_L2SQ,
-	SUM_IP,
-	SUM_L1
-} SumKind;
 
 /* vmulq and vaddq, not vmlaq or vfmaq: rounded separately. */
 STEP float32x4_t
@@ -76,33 +71,82 @@ fold(float32x4_t s0, float32x4_t s1, float32x4_t s2, float32x4_t s3,
 	return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 
+STEP float64x2_t
+add_term_double(float64x2_t sum, float64x2_t a, float64x2_t b, SumKind kind)
+{
+	float64x2_t d;
+
+	switch (kind)
+	{
+		case SUM_L2SQ:
+			d = vsubq_f64(a, b);
+			return vaddq_f64(sum, vmulq_f64(d, d));
+		case SUM_IP:
+			return vaddq_f64(sum, vmulq_f64(a, b));
+		case SUM_L1:
+		default:
+			return vaddq_f64(sum, vabdq_f64(a, b));
+	}
+}
+
+/* body + the sum of the tail's `rest` elements; lanes j + 4, j + 2, j + 1 */
+STEP float
+add_tail(float body, const float *a, const float *b, int rest, SumKind kind)
+{
+	float64x2_t s0 = vdupq_n_f64(0.0);
+	float64x2_t s1 = vdupq_n_f64(0.0);
+	float64x2_t s2 = vdupq_n_f64(0.0);
+	float64x2_t s3 = vdupq_n_f64(0.0);
+	float32x4_t x,
+				y;
+
+#define ADD(low, high, from) \
+	do { \
+		x = load_rest(a + from, rest - from); \
+		y = load_rest(b + from, rest - from); \
+		low = add_term_double(low, vcvt_f64_f32(vget_low_f32(x)), \
+							  vcvt_f64_f32(vget_low_f32(y)), kind); \
+		high = add_term_double(high, vcvt_high_f64_f32(x), vcvt_high_f64_f32(y), kind); \
+	} while (0)
+
+	for (; rest > 0; rest -= 8, a += 8, b += 8)
+	{
+		ADD(s0, s1, 0);
+		if (rest > 4)
+			ADD(s2, s3, 4);
+	}
+#undef ADD
+
+	s0 = vaddq_f64(vaddq_f64(s0, s2), vaddq_f64(s1, s3));
+	return (float) ((double) body + (vgetq_lane_f64(s0, 0) + vgetq_lane_f64(s0, 1)));
+}
+
 STEP float
 sum_pair(const float *a, const float *b, int dim, SumKind kind)
 {
-	int			i = 0;
+	int			body = KERNEL_BODY(dim);
+	float		sum = 0.0f;
 
 #define DECLARE(g) \
 	float32x4_t s##g = vdupq_n_f32(0.0f)
 #define WHOLE(g) \
 	s##g = add_term(s##g, vld1q_f32(a + i + 4 * g), vld1q_f32(b + i + 4 * g), kind)
-#define REST(g) \
-	do { \
-		if (dim - i > 4 * g) \
-			s##g = add_term(s##g, load_rest(a + i + 4 * g, dim - i - 4 * g), \
-							load_rest(b + i + 4 * g, dim - i - 4 * g), kind); \
-	} while (0)
 
-	EACH_OF_8(DECLARE);
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	if (body > 0)
 	{
-		EACH_OF_8(WHOLE);
+		EACH_OF_8(DECLARE);
+		for (int i = 0; i < body; i += KERNEL_LANES)
+		{
+			EACH_OF_8(WHOLE);
+		}
+		sum = fold(s0, s1, s2, s3, s4, s5, s6, s7);
 	}
-	EACH_OF_8(REST);
 #undef DECLARE
 #undef WHOLE
-#undef REST
 
-	return fold(s0, s1, s2, s3, s4, s5, s6, s7);
+	if (body < dim)
+		sum = add_tail(sum, a + body, b + body, dim - body, kind);
+	return sum;
 }
 
 static float
@@ -133,48 +177,44 @@ static void
 neon_cosine(const float *a, const float *b, int dim,
 			float *ab, float *aa, float *bb)
 {
-	float32x4_t x,
-				y;
-	int			i = 0;
+	int			body = KERNEL_BODY(dim);
+	int			rest = dim - body;
 
 #define DECLARE(g) \
 	float32x4_t ab##g = vdupq_n_f32(0.0f); \
 	float32x4_t aa##g = vdupq_n_f32(0.0f); \
 	float32x4_t bb##g = vdupq_n_f32(0.0f)
-#define ADD(g) \
-	ab##g = add_term(ab##g, x, y, SUM_IP); \
-	aa##g = add_term(aa##g, x, x, SUM_IP); \
-	bb##g = add_term(bb##g, y, y, SUM_IP)
 #define WHOLE(g) \
 	do { \
-		x = vld1q_f32(a + i + 4 * g); \
-		y = vld1q_f32(b + i + 4 * g); \
-		ADD(g); \
-	} while (0)
-#define REST(g) \
-	do { \
-		if (dim - i > 4 * g) \
-		{ \
-			x = load_rest(a + i + 4 * g, dim - i - 4 * g); \
-			y = load_rest(b + i + 4 * g, dim - i - 4 * g); \
-			ADD(g); \
-		} \
+		float32x4_t x = vld1q_f32(a + i + 4 * g); \
+		float32x4_t y = vld1q_f32(b + i + 4 * g); \
+\
+		ab##g = add_term(ab##g, x, y, SUM_IP); \
+		aa##g = add_term(aa##g, x, x, SUM_IP); \
+		bb##g = add_term(bb##g, y, y, SUM_IP); \
 	} while (0)
 
-	EACH_OF_8(DECLARE);
-	for (; i + KERNEL_LANES <= dim; i += KERNEL_LANES)
+	*ab = *aa = *bb = 0.0f;
+	if (body > 0)
 	{
-		EACH_OF_8(WHOLE);
+		EACH_OF_8(DECLARE);
+		for (int i = 0; i < body; i += KERNEL_LANES)
+		{
+			EACH_OF_8(WHOLE);
+		}
+		*ab = fold(ab0, ab1, ab2, ab3, ab4, ab5, ab6, ab7);
+		*aa = fold(aa0, aa1, aa2, aa3, aa4, aa5, aa6, aa7);
+		*bb = fold(bb0, bb1, bb2, bb3, bb4, bb5, bb6, bb7);
 	}
-	EACH_OF_8(REST);
 #undef DECLARE
-#undef ADD
 #undef WHOLE
-#undef REST
 
-	*ab = fold(ab0, ab1, ab2, ab3, ab4, ab5, ab6, ab7);
-	*aa = fold(aa0, aa1, aa2, aa3, aa4, aa5, aa6, aa7);
-	*bb = fold(bb0, bb1, bb2, bb3, bb4, bb5, bb6, bb7);
+	if (rest > 0)
+	{
+		*ab = add_tail(*ab, a + body, b + body, rest, SUM_IP);
+		*aa = add_tail(*aa, a + body, a + body, rest, SUM_IP);
+		*bb = add_tail(*bb, b + body, b + body, rest, SUM_IP);
+	}
 }
 
 static double

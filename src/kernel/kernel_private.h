@@ -10,6 +10,16 @@
 
 #include "kernel/kernel.h"
 
+/* The elements summed in float lanes; those behind them are the tail. */
+#define KERNEL_BODY(dim)	((dim) & ~(KERNEL_LANES - 1))
+
+typedef enum SumKind
+{
+	SUM_L2SQ,
+	SUM_IP,
+	SUM_L1
+} SumKind;
+
 /*
  * Rows of up to this dim are interleaved by *_rows.  In longer ones the gain is
  * small, and hopping between them confuses the processor's prefetcher, which

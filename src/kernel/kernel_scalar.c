@@ -12,28 +12,27 @@
 
 #include <math.h>
 
-/* The fixed tree: lane j with lane j + 16, then j + 8, 4, 2, 1. */
-#define ADD_LANES(lane) \
+/* The fixed tree: lane j with lane j + lanes / 2, and so on down to j + 1. */
+#define ADD_LANES(lane, lanes) \
 	do { \
-		for (int width = KERNEL_LANES / 2; width > 0; width /= 2) \
+		for (int width = (lanes) / 2; width > 0; width /= 2) \
 			for (int j = 0; j < width; j++) \
 				(lane)[j] += (lane)[j + width]; \
 	} while (0)
 
 /*
- * Sums TERM(i) over i in 0 .. dim - 1 into lane[KERNEL_LANES].  The indexes are
+ * Sums TERM(i) over i in from .. to - 1 into lane[lanes].  The indexes are
  * size_t, since PostgreSQL compiles with -fwrapv, under which the sum of two
  * ints as an index keeps gcc from vectorising.
  */
-#define SUM_LANES(lane, dim, TERM) \
+#define SUM_LANES(lane, lanes, from, to, TERM) \
 	do { \
-		size_t		n = (size_t) (dim); \
-		size_t		i = 0; \
+		size_t		i = (from); \
 \
-		for (; i + KERNEL_LANES <= n; i += KERNEL_LANES) \
-			for (size_t j = 0; j < KERNEL_LANES; j++) \
+		for (; i + (lanes) <= (to); i += (lanes)) \
+			for (size_t j = 0; j < (lanes); j++) \
 				(lane)[j] += TERM(i + j); \
-		for (size_t j = 0; i + j < n; j++) \
+		for (size_t j = 0; i + j < (to); j++) \
 			(lane)[j] += TERM(i + j); \
 	} while (0)
 
@@ -43,51 +42,53 @@ square(float x)
 	return x * x;
 }
 
-#define L2SQ_TERM(i)		square(a[i] - b[i])
-#define IP_TERM(i)			(a[i] * b[i])
-#define L1_TERM(i)			fabsf(a[i] - b[i])
-#define AA_TERM(i)			(a[i] * a[i])
-#define AA_DOUBLE_TERM(i)	((double) a[i] * (double) a[i])
-
-static float
-scalar_l2sq(const float *a, const float *b, int dim)
+static inline double
+square_double(double x)
 {
-	float		lane[KERNEL_LANES] = {0};
-
-	SUM_LANES(lane, dim, L2SQ_TERM);
-	ADD_LANES(lane);
-	return lane[0];
+	return x * x;
 }
 
-static float
-scalar_ip(const float *a, const float *b, int dim)
-{
-	float		lane[KERNEL_LANES] = {0};
+#define L2SQ_TERM(i)	square(a[i] - b[i])
+#define L2SQ_DOUBLE(i)	square_double((double) a[i] - (double) b[i])
+#define IP_TERM(i)		(a[i] * b[i])
+#define IP_DOUBLE(i)	((double) a[i] * (double) b[i])
+#define L1_TERM(i)		fabsf(a[i] - b[i])
+#define L1_DOUBLE(i)	fabs((double) a[i] - (double) b[i])
+#define AA_TERM(i)		square(a[i])
+#define AA_DOUBLE(i)	square_double(a[i])
 
-	SUM_LANES(lane, dim, IP_TERM);
-	ADD_LANES(lane);
-	return lane[0];
+/* The body in float lanes, the tail in double ones (kernel.h). */
+#define DEFINE_SUM(declaration, TERM, DOUBLE_TERM) \
+static float \
+declaration \
+{ \
+	size_t		n = (size_t) dim; \
+	size_t		body = (size_t) KERNEL_BODY(dim); \
+	double		sum = 0; \
+\
+	if (body > 0) \
+	{ \
+		float		lane[KERNEL_LANES] = {0}; \
+\
+		SUM_LANES(lane, KERNEL_LANES, 0, body, TERM); \
+		ADD_LANES(lane, KERNEL_LANES); \
+		sum = lane[0]; \
+	} \
+	if (body < n) \
+	{ \
+		double		lane[KERNEL_TAIL_LANES] = {0}; \
+\
+		SUM_LANES(lane, KERNEL_TAIL_LANES, body, n, DOUBLE_TERM); \
+		ADD_LANES(lane, KERNEL_TAIL_LANES); \
+		sum += lane[0]; \
+	} \
+	return (float) sum; \
 }
 
-static float
-scalar_l1(const float *a, const float *b, int dim)
-{
-	float		lane[KERNEL_LANES] = {0};
-
-	SUM_LANES(lane, dim, L1_TERM);
-	ADD_LANES(lane);
-	return lane[0];
-}
-
-static float
-scalar_normsq(const float *a, int dim)
-{
-	float		lane[KERNEL_LANES] = {0};
-
-	SUM_LANES(lane, dim, AA_TERM);
-	ADD_LANES(lane);
-	return lane[0];
-}
+DEFINE_SUM(scalar_l2sq(const float *a, const float *b, int dim), L2SQ_TERM, L2SQ_DOUBLE)
+DEFINE_SUM(scalar_ip(const float *a, const float *b, int dim), IP_TERM, IP_DOUBLE)
+DEFINE_SUM(scalar_l1(const float *a, const float *b, int dim), L1_TERM, L1_DOUBLE)
+DEFINE_SUM(scalar_normsq(const float *a, int dim), AA_TERM, AA_DOUBLE)
 
 static void
 scalar_cosine(const float *a, const float *b, int dim,
@@ -103,8 +104,8 @@ scalar_normsq_double(const float *a, int dim)
 {
 	double		lane[KERNEL_LANES] = {0};
 
-	SUM_LANES(lane, dim, AA_DOUBLE_TERM);
-	ADD_LANES(lane);
+	SUM_LANES(lane, KERNEL_LANES, 0, (size_t) dim, AA_DOUBLE);
+	ADD_LANES(lane, KERNEL_LANES);
 	return lane[0];
 }
 

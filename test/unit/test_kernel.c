@@ -11,7 +11,9 @@
  *
  * Bounds.  A sum of n products in float, by whatever tree, is off by at most
  * about (n + 2) * 2^-24 times the sum of the absolute terms; the 32 lanes make
- * n / 32 + 6 of that n.  Denormal products add up to 2^-149 each.
+ * n / 32 + 6 of that n.  Denormal products add up to 2^-149 each.  The tail
+ * (the last dim % 32 elements) is summed in double, so what it adds to the sum
+ * of the body is right but for the last bit.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +33,7 @@
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 
 static const int dims[] = {
-	0, 1, 2, 3, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 100,
+	0, 1, 2, 3, 7, 8, 9, 10, 15, 16, 17, 25, 31, 32, 33, 47, 48, 63, 64, 65, 100,
 	127, 128, 129, 384, 768, 1000, 1536, MAX_DIM
 };
 
@@ -94,13 +96,14 @@ typedef enum Flavour
 	TINY,						/* denormals, and products that are */
 	OFFSET,						/* near 1000 */
 	MINUS_ZERO,					/* -0.0 and 0.0 only */
+	CANCELLED,					/* sums whose order shows, in double, too */
 	HUGE_SUM,					/* sums that overflow */
 	SPECIAL,					/* a few infinities and NaN among UNIT */
 	INFINITE_ONLY,				/* a few infinities among UNIT */
 	ANY_BITS					/* every float there is */
 } Flavour;
 static const char *const flavour_names[] = {
-	"unit", "wide", "tiny", "offset", "minus zero", "huge", "special",
+	"unit", "wide", "tiny", "offset", "minus zero", "cancelled", "huge", "special",
 	"infinite", "any bits"
 };
 #define NUM_FLAVOURS LENGTH(flavour_names)
@@ -123,6 +126,9 @@ random_float(Flavour flavour)
 			return 1000.0f + random_unit();
 		case MINUS_ZERO:
 			return bits & 1 ? -0.0f : 0.0f;
+		case CANCELLED:
+			return bits % 3 != 0 ? random_unit() :
+				bits & 0x10000 ? 0x1p30f : -0x1p30f;
 		case HUGE_SUM:
 			return random_unit() * 3e38f;
 		case SPECIAL:
@@ -407,6 +413,94 @@ test_truth(const KernelTable *scalar)
 	report("overflow, infinity, NaN", scalar->name);
 }
 
+/*
+ * dim elements are the body, then a tail in double: a level's sum of all must be
+ * its sum of the body plus the true tail, rounded once.  Below 32 there is no
+ * body, and the sum itself is the true one.
+ */
+static void
+test_tails(const KernelTable *level)
+{
+	static const Flavour flavours[] = {UNIT, WIDE, TINY, OFFSET, MINUS_ZERO};
+	static float a[5 * KERNEL_LANES];
+	static float b[5 * KERNEL_LANES];
+
+	for (int dim = 1; dim < LENGTH(a); dim++)
+		for (int f = 0; f < LENGTH(flavours); f++)
+			for (int round = 0; round < 20; round++)
+			{
+				int			body = dim - dim % KERNEL_LANES;
+				double		l2sq,
+							ip,
+							ip_size,
+							l1,
+							normsq;
+
+				for (int i = 0; i < dim; i++)
+				{
+					a[i] = random_float(flavours[f]);
+					b[i] = random_float(flavours[f]);
+				}
+				l2sq = level->l2sq(a, b, body);
+				ip = level->ip(a, b, body);
+				ip_size = fabs(ip);
+				l1 = level->l1(a, b, body);
+				normsq = level->normsq(a, body);
+				for (int i = body; i < dim; i++)
+				{
+					double		x = a[i];
+					double		y = b[i];
+
+					l2sq += (x - y) * (x - y);
+					ip += x * y;
+					ip_size += fabs(x * y);
+					l1 += fabs(x - y);
+					normsq += x * x;
+				}
+
+#define NEAR(call, want, size) \
+	do { \
+		float		got = level->call; \
+		float		ulp = nextafterf(fabsf((float) (want)), INFINITY) - fabsf((float) (want)); \
+\
+		if (!(fabs(got - (double) (float) (want)) <= ulp + 40 * DBL_EPSILON * (size))) \
+			COMPLAIN("%s %s dim %d: %.9g, body and tail in double %.17g", \
+					 flavour_names[flavours[f]], #call, dim, got, want); \
+	} while (0)
+
+				NEAR(l2sq(a, b, dim), l2sq, l2sq);
+				NEAR(ip(a, b, dim), ip, ip_size);
+				NEAR(l1(a, b, dim), l1, l1);
+				NEAR(normsq(a, dim), normsq, normsq);
+#undef NEAR
+			}
+	report("tails in double, within 1 ulp", level->name);
+}
+
+/* What users of pgvector see: the sum rounded once, and overflow as infinity. */
+static void
+test_small(const KernelTable *level)
+{
+	static const float few[] = {0.1f, 0.2f};
+	static const float huge[] = {3e38f};
+	static const float minus_huge[] = {-3e38f};
+	float		ab,
+				aa,
+				bb;
+
+	if (level->ip(few, few, 2) != 0.05000000074505806f ||
+		level->normsq(few, 2) != 0.05000000074505806f)
+		COMPLAIN("(0.1, 0.2) squared is %.17g", level->ip(few, few, 2));
+	if (level->l2sq(huge, minus_huge, 1) != INFINITY)
+		COMPLAIN("l2sq of 3e38 and -3e38 is %g", level->l2sq(huge, minus_huge, 1));
+	if (level->l1(huge, minus_huge, 1) != INFINITY)
+		COMPLAIN("l1 of 3e38 and -3e38 is %g", level->l1(huge, minus_huge, 1));
+	level->cosine(huge, minus_huge, 1, &ab, &aa, &bb);
+	if (ab != -INFINITY || aa != INFINITY || bb != INFINITY)
+		COMPLAIN("cosine of 3e38 and -3e38 is %g %g %g", ab, aa, bb);
+	report("two elements, and one that overflows", level->name);
+}
+
 static void
 test_panels_at(const KernelTable *level, int nx, int ny, int dim, int gap,
 			   Flavour flavour)
@@ -544,6 +638,8 @@ main(void)
 		test_pairs(level, scalar);
 		test_places(level, scalar);
 		test_rows(level, scalar);
+		test_tails(level);
+		test_small(level);
 		test_panels(level);
 	}
 	printf("1..%d\n", tests);

@@ -91,6 +91,13 @@ bench-kernel: bench/kernel_bench.c $(filter src/kernel/%,$(OBJS))
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kernel_bench.c,$^) $(filter %.o,$^) -o test_unit/kernel_bench $(LDFLAGS) -lm
 	test_unit/kernel_bench
 
+# The program that times src/quant alone; bench/kmeans_faiss.py runs it beside FAISS.
+.PHONY: bench-kmeans
+bench-kmeans: bench/kmeans_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
+	@mkdir -p test_unit
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kmeans_bench.c,$^) $(filter %.o,$^) -o test_unit/kmeans_bench $(LDFLAGS) -lm -lpthread
+	test_unit/kmeans_bench
+
 # The optional control file `vector`, for clients that send CREATE EXTENSION
 # vector. Never beside pgvector's own files: they carry the same names.
 .PHONY: install-vector uninstall-vector

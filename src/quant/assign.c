@@ -178,13 +178,24 @@ assign_begin(void *mem, int k, int dim, bool ip, const float *mean)
 		memcpy(own_mean, mean, sizeof(float) * (size_t) dim);
 }
 
-/* to = from - mean */
+/*
+ * to = from - mean.  The inner loops of this file run over LANES elements from
+ * a pointer: a form that gcc -O2 makes vectors of, at the least.
+ */
 static void
 subtract(float *restrict to, const float *restrict from,
 		 const float *restrict mean, int dim)
 {
-	for (int d = 0; d < dim; d++)
-		to[d] = from[d] - mean[d];
+	for (; dim >= LANES; dim -= LANES)
+	{
+		for (int l = 0; l < LANES; l++)
+			to[l] = from[l] - mean[l];
+		to += LANES;
+		from += LANES;
+		mean += LANES;
+	}
+	for (int l = 0; l < dim; l++)
+		to[l] = from[l] - mean[l];
 }
 
 void
@@ -201,7 +212,7 @@ assign_pack(void *mem, const float *centroids, int first, int end, void *scratch
 		int			start = unit * UNIT;
 		int			count = min_int(header->k - start, UNIT);
 		float	   *to = panels +
-			(size_t) unit * kernel_panels_size(UNIT, header->product_dim);
+		(size_t) unit * kernel_panels_size(UNIT, header->product_dim);
 
 		for (int i = 0; i < count; i++)
 		{
@@ -272,6 +283,8 @@ load_block(const AssignHeader *header, const float *rows, size_t ld,
 		const float *from = rows + (which ? which[i] : (size_t) i) * ld;
 		float	   *to = s->rows + i * *stride;
 
+		if (which && i + 4 < n)
+			assign_prefetch(rows + which[i + 4] * ld, dim);
 		if (header->ip)
 			memcpy(to, from, sizeof(float) * (size_t) dim);
 		else
@@ -297,6 +310,14 @@ tile_scores(const AssignHeader *header, const float *x, size_t ldx, int n,
 					  header->product_dim, out, ldo);
 }
 
+/* a = the larger of a and b, of four each; a NaN in b is passed over */
+static inline void
+maximum(float *a, const float *b)
+{
+	for (int l = 0; l < 4; l++)
+		a[l] = b[l] > a[l] ? b[l] : a[l];
+}
+
 /*
  * Improve *best and *nearest by the scores of one row in one tile.  A NaN
  * (from values whose products overflow) is never best.
@@ -304,40 +325,48 @@ tile_scores(const AssignHeader *header, const float *x, size_t ldx, int n,
 static inline void
 take_best(const float *scores, int n, int first, float *best, uint32_t *nearest)
 {
-	float		lanes[LANES];
+	const float *s = scores;
+	const float *whole = scores + n / LANES * LANES;
+	const float *end = scores + n;
+	float		lanes0[4],
+				lanes1[4],
+				lanes2[4],
+				lanes3[4];
 	float		max;
-	int			j = 0;
 
-	for (int l = 0; l < LANES; l++)
-		lanes[l] = -INFINITY;
-	for (; j + LANES <= n; j += LANES)
-		for (int l = 0; l < LANES; l++)
-			lanes[l] = scores[j + l] > lanes[l] ? scores[j + l] : lanes[l];
-	for (int l = 0; l < 8; l++)
-		lanes[l] = lanes[l] > lanes[l + 8] ? lanes[l] : lanes[l + 8];
 	for (int l = 0; l < 4; l++)
-		lanes[l] = lanes[l] > lanes[l + 4] ? lanes[l] : lanes[l + 4];
-	max = lanes[0];
+		lanes0[l] = lanes1[l] = lanes2[l] = lanes3[l] = -INFINITY;
+	for (; s < whole; s += LANES)
+	{
+		maximum(lanes0, s);
+		maximum(lanes1, s + 4);
+		maximum(lanes2, s + 8);
+		maximum(lanes3, s + 12);
+	}
+	maximum(lanes0, lanes1);
+	maximum(lanes2, lanes3);
+	maximum(lanes0, lanes2);
+	max = lanes0[0];
 	for (int l = 1; l < 4; l++)
-		max = lanes[l] > max ? lanes[l] : max;
-	for (; j < n; j++)
-		max = scores[j] > max ? scores[j] : max;
+		max = lanes0[l] > max ? lanes0[l] : max;
+	for (; s < end; s++)
+		max = *s > max ? *s : max;
 
 	if (!(max > *best))
 		return;
 	*best = max;
-	for (j = 0; j + LANES <= n; j += LANES)
+	for (s = scores; s < whole; s += LANES)
 	{
 		int			hit = 0;
 
 		for (int l = 0; l < LANES; l++)
-			hit |= (scores[j + l] == max);
+			hit |= s[l] == max;
 		if (hit)
 			break;
 	}
-	while (scores[j] != max)
-		j++;
-	*nearest = (uint32_t) (first + j);
+	while (*s != max)
+		s++;
+	*nearest = (uint32_t) (first + (s - scores));
 }
 
 void

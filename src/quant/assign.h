@@ -73,6 +73,19 @@ extern int	assign_units(int k);
 extern void assign_pack(void *mem, const float *centroids, int first, int end,
 						void *scratch);
 
+/*
+ * Ask for the beginning of a row that is read soon: rows in random order wait
+ * for memory otherwise.  What follows, the processor sees coming.
+ */
+static inline void
+assign_prefetch(const float *row, int dim)
+{
+#if defined(__GNUC__)
+	for (int d = 0; d < dim && d < 128; d += 16)
+		__builtin_prefetch(row + d);
+#endif
+}
+
 /* Rows worth giving to assign_rows at a time: a unit of work. */
 #define ASSIGN_BLOCK_ROWS	120 /* never more */
 extern int	assign_block_rows(int dim);

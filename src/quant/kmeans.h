@@ -74,7 +74,8 @@ typedef struct KMeansReport
 {
 	int			iterations;		/* passes over all points */
 	double		points_read;	/* with the passes over some, in units of n */
-	double		objective;		/* mean squared distance to the nearest centroid */
+	double		objective;		/* mean squared distance to the nearest
+								 * centroid */
 	int			largest;		/* points of the largest cluster */
 	int			reseeded;		/* centroids moved to another place */
 } KMeansReport;

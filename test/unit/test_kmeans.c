@@ -361,7 +361,10 @@ run_kmeans(const float *points, int n, int dim, int k, bool spherical, int threa
 	Run			run;
 	Thread		thread[8];
 
-	run.params = (KMeansParams) {n, dim, k, spherical, 10, 42, threads};
+	run.params = (KMeansParams)
+	{
+		n, dim, k, spherical, 10, 42, threads
+	};
 	run.points = points;
 	run.workspace = allocate(kmeans_workspace_size(&run.params));
 	run.centroids = allocate(sizeof(float) * k * dim);

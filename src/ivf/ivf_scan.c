@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "access/relscan.h"
+#include "catalog/pg_am.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/float.h"
@@ -51,7 +52,8 @@ typedef struct IvfScanState
 {
 	MemoryContext context;		/* of all below; lives as long as the scan */
 	CandidatePool *pool;		/* rows */
-	CandidatePool *lists;		/* lists not yet visited; a TID's block is the number */
+	CandidatePool *lists;		/* lists not yet visited; a TID's block is the
+								 * number */
 	bool		started;
 
 	/* from here on set when the first row is asked for */
@@ -74,6 +76,7 @@ typedef struct IvfScanState
 	uint64		handed_out;
 	uint64		dropped;
 	double		last_distance;
+	BlockNumber heap_blocks;	/* of the table, as last asked */
 } IvfScanState;
 
 /* Late rows of all finished scans of this session, for vecdb_index_stats(). */
@@ -351,6 +354,26 @@ next_batch(Relation index, IvfScanState *state)
 	return true;
 }
 
+/*
+ * ERROR when the table has no such block: left to itself, the storage manager
+ * would speak of a missing file.  What is no heap may number rows as it likes.
+ */
+static void
+check_heap_block(IndexScanDesc scan, IvfScanState *state, BlockNumber block)
+{
+	Relation	heap = scan->heapRelation;
+
+	state->heap_blocks = heap->rd_rel->relam == HEAP_TABLE_AM_OID ?
+		RelationGetNumberOfBlocks(heap) : MaxBlockNumber;
+	if (block >= state->heap_blocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" points to block %u of table \"%s\", which has %u blocks",
+						RelationGetRelationName(scan->indexRelation), block,
+						RelationGetRelationName(heap), state->heap_blocks),
+				 errhint("Please REINDEX it.")));
+}
+
 bool
 ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
 {
@@ -377,6 +400,9 @@ ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
 		if (!next_batch(scan->indexRelation, state))
 			return false;
 	}
+
+	if (unlikely(ItemPointerGetBlockNumberNoCheck(&tid) >= state->heap_blocks))
+		check_heap_block(scan, state, ItemPointerGetBlockNumberNoCheck(&tid));
 
 	state->handed_out++;
 	state->last_distance = distance;

@@ -542,7 +542,8 @@ typedef struct Link
 {
 	uint32		list;
 	uint32		generation;
-	BlockNumber from;			/* LIST page with the link; invalid: the directory */
+	BlockNumber from;			/* LIST page with the link; invalid: the
+								 * directory */
 	uint32		from_seq;
 	BlockNumber block;
 	uint32		seq;
@@ -718,7 +719,7 @@ check_entry(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 		check_report(check, CHECK_CORRUPTION, "list_entry", blkno, item,
 					 "List %u has generation %u, but the index has reached %u only.",
 					 list, entry->generation, ivf->meta.generation);
-	if (entry->insert != InvalidBlockNumber && !check_block_exists(check, entry->insert))
+	if (!check_block_exists(check, entry->insert))
 		check_report(check, CHECK_CORRUPTION, "list_entry", blkno, item,
 					 "The insert hint of list %u is block %u, but the index has %u blocks.",
 					 list, entry->insert, check->nblocks);

@@ -7,8 +7,8 @@ CHECKPOINT;
 CREATE FUNCTION page(index regclass, block int) RETURNS bytea LANGUAGE sql AS
 	$$ SELECT pg_read_binary_file(pg_relation_filepath(index), block * 8192, 8192) $$;
 
-SELECT magic, dims, metric, codec, row_size, generation, lists, lists_alive, rows_at_build, flaw,
-	target_recalls, array_length(target_probes, 1) AS targets
+SELECT magic, dims, metric, codec, row_size, generation, lists, lists_alive, rows_at_build, rows, flaw,
+	target_recalls, array_length(target_efforts, 1) AS efforts, array_length(target_probes, 1) AS probes, nearest_floor >= 0 AS floor
 	FROM ivf_metapage_info(page('ins_idx', 0));
 SELECT block, h.*, i.kind = h.kind AS same_kind, i.owner, i.continuation
 	FROM generate_series(0, pg_relation_size('ins_idx') / 8192 - 1) block,
@@ -30,7 +30,7 @@ SET client_min_messages = warning;
 CREATE INDEX ins_empty_idx ON ins_empty USING ivfflat (v vector_cosine_ops);
 RESET client_min_messages;
 CHECKPOINT;
-SELECT dims, metric, generation, lists, lists_alive, centroid_blocks, target_recalls, target_probes, rows_at_build, flaw
+SELECT dims, metric, generation, lists, lists_alive, centroid_blocks, target_recalls, target_efforts, target_probes, nearest_floor, rows_at_build, rows, flaw
 	FROM ivf_metapage_info(page('ins_empty_idx', 0));
 
 -- what is no page, no page of ours, or of another kind

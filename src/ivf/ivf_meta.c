@@ -90,6 +90,8 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 		if (!(meta->targets[i].recall > 0 && meta->targets[i].recall <= 1) ||
 			!(meta->targets[i].effort >= 0) || !(meta->targets[i].probes >= 0))
 			return "A recall target is out of range.";
+	if (!(meta->nearest_floor >= 0))
+		return "The floor of the nearest distance is out of range.";
 	if (!extents_sound(meta->dir, meta->dir_extents, meta->lists,
 					   IVF_LISTS_PER_PAGE, 0, nblocks))
 		return "The extents of the directory do not cover its lists.";

@@ -195,9 +195,9 @@ check_meta(IvfCheck *ivf)
 		if (ivf->meta.targets[i].recall <= ivf->meta.targets[i - 1].recall ||
 			ivf->meta.targets[i].effort < ivf->meta.targets[i - 1].effort)
 			check_report(check, CHECK_CORRUPTION, "meta_targets", IVF_META_BLOCK, CHECK_NO_ITEM,
-						 "Recall targets do not ascend: %g needs %g probes, %g needs %g.",
-						 ivf->meta.targets[i - 1].recall, ivf->meta.targets[i - 1].probes,
-						 ivf->meta.targets[i].recall, ivf->meta.targets[i].probes);
+						 "Recall targets do not ascend: %g takes effort %g, %g takes %g.",
+						 ivf->meta.targets[i - 1].recall, ivf->meta.targets[i - 1].effort,
+						 ivf->meta.targets[i].recall, ivf->meta.targets[i].effort);
 	return true;
 }
 

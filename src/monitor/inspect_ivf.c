@@ -151,6 +151,13 @@ extents_text(const IvfExtent *extents, int n)
 	return cstring_to_text_with_len(buf.data, buf.len);
 }
 
+static Datum
+floats_datum(const Datum *floats, int n)
+{
+	return PointerGetDatum(construct_array(unconstify(Datum *, floats), n, FLOAT4OID,
+										   sizeof(float4), true, TYPALIGN_INT));
+}
+
 /* ivf_metapage_info(page bytea) */
 Datum
 ivf_metapage_info(PG_FUNCTION_ARGS)
@@ -160,15 +167,17 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	int			ntargets;
 	const char *flaw;
 	Datum		recalls[IVF_NUM_TARGETS];
+	Datum		efforts[IVF_NUM_TARGETS];
 	Datum		probes[IVF_NUM_TARGETS];
-	Datum		values[14];
-	bool		nulls[14] = {0};
+	Datum		values[17];
+	bool		nulls[17] = {0};
 
 	memcpy(meta, IvfPageGetMeta(page), sizeof(IvfMetaPageData));
 	ntargets = Min(meta->num_targets, IVF_NUM_TARGETS);
 	for (int i = 0; i < ntargets; i++)
 	{
 		recalls[i] = Float4GetDatum(meta->targets[i].recall);
+		efforts[i] = Float4GetDatum(meta->targets[i].effort);
 		probes[i] = Float4GetDatum(meta->targets[i].probes);
 	}
 
@@ -182,18 +191,19 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	values[7] = Int64GetDatum((int64) meta->lists_alive);
 	values[8] = PointerGetDatum(extents_text(meta->dir, meta->dir_extents));
 	values[9] = PointerGetDatum(extents_text(meta->cent, meta->cent_extents));
-	values[10] = PointerGetDatum(construct_array(recalls, ntargets, FLOAT4OID,
-												 sizeof(float4), true, TYPALIGN_INT));
-	values[11] = PointerGetDatum(construct_array(probes, ntargets, FLOAT4OID,
-												 sizeof(float4), true, TYPALIGN_INT));
-	values[12] = Int64GetDatum((int64) meta->rows_at_build);
+	values[10] = floats_datum(recalls, ntargets);
+	values[11] = floats_datum(efforts, ntargets);
+	values[12] = floats_datum(probes, ntargets);
+	values[13] = Float4GetDatum(meta->nearest_floor);
+	values[14] = Int64GetDatum((int64) meta->rows_at_build);
+	values[15] = Int64GetDatum((int64) meta->rows);
 
 	flaw = IvfPageUsed(page) != sizeof(IvfMetaPageData) ?
 		"The content has not the length of a metapage." :
 		ivf_meta_flaw(meta, MaxBlockNumber);
 	if (flaw)
-		values[13] = CStringGetTextDatum(flaw);
-	nulls[13] = flaw == NULL;
+		values[16] = CStringGetTextDatum(flaw);
+	nulls[16] = flaw == NULL;
 	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
 }
 
@@ -298,8 +308,7 @@ ivf_page_items(PG_FUNCTION_ARGS)
 		values[1] = PointerGetDatum(&row->tid);
 		values[2] = Int32GetDatum(row->attr_length);
 		values[3] = Float4GetDatum(row->normsq);
-		values[4] = PointerGetDatum(construct_array(elements, shown, FLOAT4OID,
-													sizeof(float4), true, TYPALIGN_INT));
+		values[4] = floats_datum(elements, shown);
 		monitor_put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;

@@ -38,8 +38,8 @@ use constant {
 my %meta = (
 	magic => 24, dims => 28, metric => 32, codec => 34, row_size => 36,
 	generation => 40, lists => 44, alive => 48, dir_extents => 52,
-	cent_extents => 54, num_targets => 56, targets => 60, dir => 108,
-	cent => 492);
+	cent_extents => 54, num_targets => 56, targets => 60, dir => 132,
+	cent => 516, floor => 900);
 # special area of every page
 my %op = (
 	next => 8160, next_seq => 8164, seq => 8168, list => 8172,
@@ -211,9 +211,11 @@ corrupt('TID twice', 'l2', 'row_duplicate', sub { my $b = filled_list($_[0]); se
 # I7
 corrupt('NaN in a centroid', 'l2', 'centroid', sub { my $b = cent_block($_[0]); poke($_[0], $b, CONTENT, 'L', 0x7FC00000); $b });
 corrupt('length of a centroid', 'cos', 'centroid', sub { my $b = cent_block($_[0]); poke($_[0], $b, CONTENT, 'f', 2); $b });
-corrupt('target above 1', 'l2', 'meta', sub { poke($_[0], 0, $meta{targets} + 40, 'f', 1.5); 0 });
-corrupt('targets descend', 'l2', 'meta_targets', sub { poke($_[0], 0, $meta{targets} + 8, 'f', 0.7); 0 });
-corrupt('probes descend', 'l2', 'meta_targets', sub { poke($_[0], 0, $meta{targets} + 4, 'L', 30000); 0 });
+corrupt('target above 1', 'l2', 'meta', sub { poke($_[0], 0, $meta{targets} + 60, 'f', 1.5); 0 });
+corrupt('targets descend', 'l2', 'meta_targets', sub { poke($_[0], 0, $meta{targets} + 12, 'f', 0.7); 0 });
+corrupt('efforts descend', 'l2', 'meta_targets', sub { poke($_[0], 0, $meta{targets} + 4, 'f', 1e30); 0 });
+corrupt('negative effort', 'l2', 'meta', sub { poke($_[0], 0, $meta{targets} + 4, 'f', -1); 0 });
+corrupt('NaN as floor', 'l2', 'meta', sub { poke($_[0], 0, $meta{floor}, 'L', 0x7FC00000); 0 });
 case('centroids exchanged', 'l2', 'list_nearest', 'note', sub { my $b = cent_block($_[0]); my ($x, $y) = map { substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 16 * $_, 16) } 0, 1; substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 32) = $y . $x; undef });
 # I8, I9
 corrupt('a row less', 'l2', 'heap_missing', sub { my $b = filled_list($_[0]); poke($_[0], $b, 12, 'S', CONTENT + used($_[0], $b) - 32); 'none' });
@@ -332,7 +334,7 @@ sub mutate
 	if ($how < 0.35)
 	{
 		my $name = any(sort keys %meta);
-		my $off = $meta{$name} + ($name =~ /^(targets|dir|cent)$/ ? 4 * int(rand(6)) : 0);
+		my $off = $meta{$name} + ($name =~ /^(targets|dir|cent)$/ ? 4 * int(rand(18)) : 0);
 		my $v = odd_number($f);
 		my $t = $name =~ /metric|codec|extents/ ? 'S' : 'L';
 		poke($f, 0, $off, $t, $t eq 'S' ? $v & 0xFFFF : $v);

@@ -240,7 +240,13 @@ ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
 		int			part = Min(meta->dims - done, IVF_CONT_FLOATS);
 		BlockNumber cont = IvfPageGetOpaque(BufferGetPage(prev))->cont;
 		bool		add = cont == InvalidBlockNumber;
-		Buffer		next = add ?
+		Buffer		next;
+
+		/* a lock of ours, waited for, would never come */
+		if (cont == owner || cont == BufferGetBlockNumber(prev))
+			page_corrupted(index, BufferGetBlockNumber(prev),
+						   "The page is continued by block %u.", cont);
+		next = add ?
 			page_new(index, MAIN_FORKNUM, IVF_SPECIAL_SIZE, building) :
 			page_read(index, cont, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
 

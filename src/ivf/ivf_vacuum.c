@@ -161,8 +161,12 @@ unlink_page(IvfVacuum *vac, Buffer prev, Buffer buf)
 
 	while ((cont = IvfPageGetOpaque(BufferGetPage(buf))->cont) != InvalidBlockNumber)
 	{
-		Buffer		contbuf = page_read(vac->index, cont, BUFFER_LOCK_EXCLUSIVE,
-										IVF_SPECIAL_SIZE);
+		Buffer		contbuf;
+
+		/* a lock of ours, waited for, would never come */
+		if (cont == blkno || cont == BufferGetBlockNumber(prev))
+			page_corrupted(vac->index, blkno, "The page is continued by block %u.", cont);
+		contbuf = page_read(vac->index, cont, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
 
 		opaque = IvfPageGetOpaque(BufferGetPage(contbuf));
 		if (opaque->trailer.kind != IVF_PAGE_CONT || opaque->next != blkno)
@@ -222,7 +226,8 @@ vacuum_chain(IvfVacuum *vac, uint32 list)
 		opaque = IvfPageGetOpaque(page);
 		if (IvfPageKind(page) != IVF_PAGE_LIST || opaque->list != list ||
 			opaque->generation != entry.generation || opaque->seq != seq ||
-			(opaque->next != InvalidBlockNumber && opaque->next_seq <= seq))
+			(opaque->next != InvalidBlockNumber &&
+			 (opaque->next_seq <= seq || opaque->next == blkno)))
 			page_corrupted(vac->index, blkno, "Expected page %u of list %u.", seq, list);
 
 		if (opaque->next != InvalidBlockNumber)

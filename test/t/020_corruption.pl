@@ -310,8 +310,8 @@ sub any { return $_[int(rand(@_))] }
 # a number that a field may be mistaken for, or that ends badly
 sub odd_number
 {
-	my $f = shift;
-	return any(0, 1, 2, 3, int(rand(nblocks($f))), int(rand(nblocks($f))), nblocks($f), nblocks($f) - 1,
+	my ($f, $blk) = @_;
+	return any(0, 1, 2, 3, $blk, $blk, int(rand(nblocks($f))), int(rand(nblocks($f))), nblocks($f), nblocks($f) - 1,
 		0x7FFFFFFF, 0x80000000, INVALID, INVALID - 1, int(rand(65536)), int(rand(2**32)));
 }
 sub mutate
@@ -324,7 +324,7 @@ sub mutate
 	{
 		my $name = any(sort keys %op);
 		my $t = { kind => 'C', format => 'C', page_id => 'S' }->{$name} // 'L';
-		my $v = odd_number($f);
+		my $v = odd_number($f, $blk);
 		$v = any(0 .. 6, 255) if $name eq 'kind';
 		$v &= 0xFF if $t eq 'C';
 		$v &= 0xFFFF if $t eq 'S';
@@ -335,7 +335,7 @@ sub mutate
 	{
 		my $name = any(sort keys %meta);
 		my $off = $meta{$name} + ($name =~ /^(targets|dir|cent)$/ ? 4 * int(rand(18)) : 0);
-		my $v = odd_number($f);
+		my $v = odd_number($f, $blk);
 		my $t = $name =~ /metric|codec|extents/ ? 'S' : 'L';
 		poke($f, 0, $off, $t, $t eq 'S' ? $v & 0xFFFF : $v);
 		return "metapage: $name (offset $off) = $v";
@@ -345,7 +345,7 @@ sub mutate
 		# gone already, after an earlier mutation?
 		my $b = eval { dir_block($f) } // return 'no directory to change';
 		my $name = any(sort keys %dir);
-		my $v = odd_number($f);
+		my $v = odd_number($f, $blk);
 		my $list = int(rand(2));
 		poke($f, $b, CONTENT + 40 * $list + $dir{$name}, 'L', $v);
 		return "list $list: $name = $v";
@@ -361,7 +361,7 @@ sub mutate
 	{
 		# fields of a row: TID, attribute length, norm, unused, value
 		my $off = CONTENT + (u32($f, 0, $meta{row_size}) < 8000 ? 32 * int(rand(20)) : 0) + any(0, 2, 4, 6, 8, 12, 16, 20);
-		my $v = any(0, 0x7FC00000, 0x7F800000, 0xFF800000, 0x7F7FFFFF, odd_number($f));
+		my $v = any(0, 0x7FC00000, 0x7F800000, 0xFF800000, 0x7F7FFFFF, odd_number($f, $blk));
 		poke($f, $blk, $off, 'L', $v);
 		return "block $blk: row field at $off = $v";
 	}
@@ -418,7 +418,19 @@ for my $i (1 .. $mutations)
 		$script .= "\\warn $i.$n\n\\echo $i.$n\n$statement{$n};\n";
 	}
 }
-($rc, $out, $err) = $node->psql('postgres', $script, on_error_stop => 0);
+my $timed_out = 0;
+($out, $err) = ('', '');
+$rc = $node->psql('postgres', $script, on_error_stop => 0, stdout => \$out,
+	stderr => \$err, timeout => 120 + $mutations, timed_out => \$timed_out);
+if ($timed_out)
+{
+	# waiting for a page lock, which nothing interrupts
+	my ($last) = reverse grep { /^\d+\.\d+$/ } split /\n/, $err;
+	$last =~ /^(\d+)/;
+	diag("statement $last never ended ($what{$1})");
+	$node->stop('immediate');
+	BAIL_OUT('a backend hangs');
+}
 is($rc, 0, 'the session lived to its end');
 
 my (%error, %answer);
@@ -453,6 +465,56 @@ for my $i (1 .. $mutations)
 is(scalar(@wrong), 0, "$errors errors, all of them XX001 or XX002 and none in a check") or diag(join "\n", @wrong);
 is(scalar(@unseen), 0, "the check found whatever scans, writes or VACUUM ran into; findings in $found of $mutations") or diag(join "\n", @unseen);
 cmp_ok($found, '>', $mutations / 2, 'most mutations were found');
+
+#
+# 3. Links that lead back to a page which is locked already
+#
+$node->safe_psql('postgres', join ' ', map { qq{
+CREATE TABLE $_ (LIKE base_long) WITH (autovacuum_enabled = off); INSERT INTO $_ SELECT * FROM base_long;
+CREATE INDEX ${_}_idx ON $_ USING ivfflat (v vector_l2_ops) WITH (lists = 1); } }
+  qw(own_cont head_cont cont_cont own_next));
+%path = map { split /\|/ } split /\n/, $node->safe_psql('postgres',
+	"SELECT relname, pg_relation_filepath(oid) FROM pg_class WHERE relkind = 'i' AND relname ~ '(cont|next)_idx'");
+# so that the rows below use the pages again: empty heads keep their CONT pages
+my $second_of = sub { my $f = shift; my $h = first_block($f, sub { kind($f, $_[0]) == LIST && u32($f, $_[0], $op{seq}) == 1 }); return ($h, u32($f, $h, $op{next})) };
+$node->stop;
+for my $name (qw(own_cont head_cont cont_cont own_next))
+{
+	my $f = slurp_index($path{"${name}_idx"});
+	my ($head, $second) = $second_of->($f);
+	# as VACUUM leaves the head
+	poke($f, $head, 12, 'S', CONTENT);
+	poke($f, $head, $op{cont}, 'L', $head) if $name eq 'own_cont';
+	poke($f, u32($f, $head, $op{cont}), $op{cont}, 'L', $head) if $name eq 'head_cont';
+	poke($f, u32($f, $head, $op{cont}), $op{cont}, 'L', u32($f, $head, $op{cont})) if $name eq 'cont_cont';
+	poke($f, $head, $op{next}, 'L', $head) if $name eq 'own_next';
+	# and the second page, for VACUUM to take out
+	poke($f, $second, 12, 'S', CONTENT);
+	poke($f, $second, $op{cont}, 'L', $name eq 'own_cont' ? $second : $head) if $name =~ /own_cont|head_cont/;
+	my $dir = dir_block($f);
+	poke($f, $dir, CONTENT + $dir{insert}, 'L', $head);
+	spew_index($f);
+}
+$node->start;
+for my $name (qw(own_cont head_cont cont_cont own_next))
+{
+	# each may be the first to come by; inserts have to use the emptied pages
+	for my $sql ("INSERT INTO $name SELECT id + 100, v FROM base_long WHERE id < 3;",
+		"DELETE FROM $name WHERE id > 2;\nVACUUM (INDEX_CLEANUP ON) $name;")
+	{
+		$timed_out = 0;
+		($out, $err) = ('', '');
+		$node->psql('postgres', $sql, on_error_stop => 0, stdout => \$out,
+			stderr => \$err, timeout => 60, timed_out => \$timed_out);
+		if ($timed_out)
+		{
+			$node->stop('immediate');
+			BAIL_OUT("a backend hangs: $name: $sql");
+		}
+		like($err, qr/^$|contains corrupted page/, "$name: " . substr($sql, 0, 6) . ' ends');
+	}
+	isnt($node->safe_psql('postgres', "SELECT code FROM vecdb_check('${name}_idx', true)"), '', "$name: found");
+}
 
 # A rebuilt index is sound, whatever the damaged one did to the heap before.
 my $cured = '';

@@ -26,8 +26,14 @@
 #include "kernel/kernel.h"
 #include "quant/random.h"
 
-/* Training rows for each list: src/quant/README.md has the measurements. */
-#define POINTS_PER_LIST		64
+/*
+ * Training rows for each list: more are better (62,666 x 384, 501 lists, recall
+ * at 16 probes: 0.870 with 64, 0.874 with 128) and dearer, as the square of the
+ * lists; so the fewer where there are many lists.
+ */
+#define POINTS_PER_LIST		128
+#define POINTS_PER_LIST_MIN 64
+#define POINTS_ENOUGH		128000
 /* Blocks read to learn how many rows a block holds */
 #define PROBE_BLOCKS		64
 #define SAMPLE_SEED			0x76656364
@@ -190,7 +196,9 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 
 	sample->lists = option != OPTION_UNSET ? option : ivf_choose_lists(sample->rows,
 									ivf_rows_per_page(IVF_ROW_HEAD + sizeof(float) * dims));
-	wanted = Min((double) sample->lists * POINTS_PER_LIST, ceil(sample->rows * 1.1));
+	wanted = Max(Min((double) sample->lists * POINTS_PER_LIST, POINTS_ENOUGH),
+				 (double) sample->lists * POINTS_PER_LIST_MIN);
+	wanted = Min(wanted, ceil(sample->rows * 1.1));
 	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
 	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));
 	sample->max_n = (int) Min(Max(wanted, 1), INT_MAX);

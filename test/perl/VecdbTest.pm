@@ -12,6 +12,7 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 our @EXPORT = qw(@OPCLASSES new_node answer same_answers sound clean_log
   begin_session end_session random_literal power_cut recall);
@@ -168,7 +169,7 @@ sub power_cut
 		foreach (1 .. 1000)
 		{
 			last unless kill(0, $pid);
-			select(undef, undef, undef, 0.01);
+			sleep(0.01);
 		}
 	}
 	return;
@@ -180,7 +181,7 @@ sub recall
 	my ($node, $table, $class, $k, $settings) = @_;
 	my $nearest = "SELECT q.i, x.id FROM queries q, LATERAL (SELECT id FROM $table WHERE $class->{indexed} ORDER BY $table.v $class->{op} q.v LIMIT $k) x";
 	my $out = $node->safe_psql('postgres', qq{
-		SET enable_indexscan = off;
+		SET enable_indexscan = off; SET max_parallel_workers_per_gather = 0;
 		CREATE TEMP TABLE truth AS $nearest;
 		RESET enable_indexscan; SET enable_seqscan = off; $settings;
 		EXPLAIN (COSTS OFF) CREATE TEMP TABLE found AS $nearest;

@@ -5,6 +5,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(sleep);
 use VecdbTest;
 
 my %dims = (short => 12, long => 2500);
@@ -79,7 +80,7 @@ sound($primary, 'primary');
 
 # Promotion in the middle of writing
 my $writer = begin_session($primary, "INSERT INTO short SELECT 1000000 + i, random_vector($dims{short}) FROM generate_series(1, 5) i;\nDELETE FROM short WHERE id % 7 = 3;\nVACUUM short;\n" x 300);
-select(undef, undef, undef, 0.5 + rand(1));
+sleep(0.5 + rand(1));
 $standby->promote;
 end_session($writer, kill => 1);
 $primary->stop('immediate');

@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(sleep);
 use VecdbTest;
 
 my %dims = (short => 8, long => 2500);
@@ -58,7 +59,7 @@ foreach my $round (1 .. 5)
 	}
 	my $vacuum = begin_session($node, "VACUUM short;\nVACUUM long;\n" x 5000, stop => 1);
 	my $builder = begin_session($node, "CREATE INDEX CONCURRENTLY extra ON short USING ivfflat (v);\nDROP INDEX extra;\n" x 1000, stop => 1);
-	select(undef, undef, undef, 0.4 + rand(1.6));
+	sleep(0.4 + rand(1.6));
 	if ($round % 3)
 	{
 		power_cut($node);

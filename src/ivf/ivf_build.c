@@ -97,6 +97,7 @@ typedef struct IvfBuildShared
 	int			done;			/* workers that finished their scan */
 	double		heap_tuples;
 	double		index_tuples;
+	bool		broken_hot_chain;	/* somebody met one: see index_build() */
 } IvfBuildShared;
 
 /* One participant's assignment: rows are gathered into blocks. */
@@ -321,6 +322,7 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 	SpinLockAcquire(&shared->mutex);
 	shared->heap_tuples += heap_tuples;
 	shared->index_tuples += assign.index_tuples;
+	shared->broken_hot_chain |= indexInfo->ii_BrokenHotChain;
 	shared->done++;
 	SpinLockRelease(&shared->mutex);
 	ConditionVariableBroadcast(&shared->changed);
@@ -967,6 +969,8 @@ build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
 	write_index(build);
 	result->heap_tuples = build->shared->heap_tuples;
 	result->index_tuples = build->shared->index_tuples;
+	/* of the workers', whose IndexInfo is their own */
+	build->indexInfo->ii_BrokenHotChain |= build->shared->broken_hot_chain;
 
 	tuplesort_end(build->sort);
 	if (build->pcxt)

@@ -308,6 +308,9 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 		{
 			IvfRow		row = (IvfRow) rows;
 
+			/* the table would take this block number for a wish to grow */
+			if (unlikely(ItemPointerGetBlockNumberNoCheck(&row->tid) == InvalidBlockNumber))
+				page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
 			gather(state,
 				   state->query ? row_distance(state, state->sums[i], row->normsq) : 0,
 				   &row->tid);

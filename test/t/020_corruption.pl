@@ -516,6 +516,21 @@ for my $name (qw(own_cont head_cont cont_cont own_next))
 	isnt($node->safe_psql('postgres', "SELECT code FROM vecdb_check('${name}_idx', true)"), '', "$name: found");
 }
 
+#
+# 4. A row that points to block 4294967295, which to the server means "one more"
+#
+$node->safe_psql('postgres', 'CREATE TABLE nowhere (LIKE base); INSERT INTO nowhere SELECT * FROM base; CREATE INDEX nowhere_idx ON nowhere USING ivfflat (v) WITH (lists = 1)');
+%path = map { split /\|/ } split /\n/, $node->safe_psql('postgres', "SELECT relname, pg_relation_filepath(oid) FROM pg_class WHERE relname = 'nowhere_idx'");
+$node->stop;
+my $file = slurp_index($path{nowhere_idx});
+set_tid($file, filled_list($file), 1, make_tid(INVALID, 1));
+spew_index($file);
+$node->start;
+my $size = $node->safe_psql('postgres', "SELECT pg_relation_size('nowhere')");
+($rc, $out, $err) = $node->psql('postgres', "SET enable_seqscan = off; SET enable_sort = off; SELECT id FROM nowhere ORDER BY v <-> (SELECT v FROM base LIMIT 1)");
+like($err, qr/index "nowhere_idx" contains corrupted page at block/, 'a row that points to no block is refused');
+is($node->safe_psql('postgres', "SELECT pg_relation_size('nowhere')"), $size, 'and the table does not grow');
+
 # A rebuilt index is sound, whatever the damaged one did to the heap before.
 my $cured = '';
 for (1 .. 10) { my $i = 1 + int(rand($mutations)); $cured .= "REINDEX INDEX i$i; SELECT * FROM vecdb_check('i$i', true);" }

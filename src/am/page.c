@@ -128,17 +128,17 @@ static void
 grow_hints(BlockNumber nblocks)
 {
 	uint32		wanted = HINTS_MIN;
+	BufferHint *old;
 
 	while (wanted < nblocks && wanted < HINTS_MAX)
 		wanted *= 2;
 	if (wanted <= nhints)
 		return;
-	if (hints)
-		pfree(hints);
-	hints = NULL;
-	nhints = 0;
+	old = hints;
 	hints = MemoryContextAllocZero(TopMemoryContext, sizeof(BufferHint) * wanted);
 	nhints = wanted;
+	if (old)
+		pfree(old);
 }
 
 /* Does the relation have this block? */
@@ -151,10 +151,12 @@ block_exists(Relation rel, BlockNumber blkno)
 			   blkno < last_nblocks))
 		return true;
 
-	last_rel = RelationGetRelid(rel);
-	last_file = file;
+	/* either may raise an error: remember nothing before both have gone well */
+	last_rel = InvalidOid;
 	last_nblocks = RelationGetNumberOfBlocks(rel);
 	grow_hints(last_nblocks);
+	last_rel = RelationGetRelid(rel);
+	last_file = file;
 	return blkno < last_nblocks;
 }
 
@@ -165,7 +167,9 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 	Oid			file = RelationGetFileNumber(rel);
 	BufferHint *hint = find_hint(file, blkno);
 
+	/* a temporary table may have the file number of a permanent one */
 	if (hint->blkno == blkno && hint->file == file && hint->buffer != InvalidBuffer &&
+		BufferIsLocal(hint->buffer) == RelationUsesLocalBuffers(rel) &&
 		ReadRecentBuffer(RelationGetFileLocator(rel), MAIN_FORKNUM, blkno, hint->buffer))
 		return hint->buffer;
 

@@ -617,10 +617,10 @@ build_run(Relation index, ForkNumber fork, uint8 kind, uint32 blocks)
 	{
 		Buffer		buf = build_page(index, fork, kind);
 
-		CHECK_FOR_INTERRUPTS();
 		if (i == 0)
 			start = BufferGetBlockNumber(buf);
 		page_release(buf);
+		CHECK_FOR_INTERRUPTS();
 	}
 	return start;
 }
@@ -773,12 +773,17 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 			bytea	   *datum;
 			Page		page;
 
-			CHECK_FOR_INTERRUPTS();
 			if (DatumGetInt32(slot_getattr(slot, 1, &isnull)) != (int32) list)
 				break;
 			datum = DatumGetByteaPP(slot_getattr(slot, 2, &isnull));
 			if (on_page == max_rows)
 			{
+				BlockNumber full = BufferGetBlockNumber(buf);
+
+				/* interrupts wait as long as a page is locked, so let go */
+				page_release(buf);
+				CHECK_FOR_INTERRUPTS();
+				buf = page_read(index, full, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
 				buf = build_list_page(index, MAIN_FORKNUM, list, meta->generation, buf);
 				entry->pages++;
 				on_page = 0;
@@ -803,6 +808,7 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 		}
 		entry->insert = BufferGetBlockNumber(buf);
 		page_release(buf);
+		CHECK_FOR_INTERRUPTS();
 	}
 	if (more)
 		elog(ERROR, "ivfflat build assigned a row to a list that does not exist");

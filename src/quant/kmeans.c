@@ -560,8 +560,9 @@ choose_seeds(Participant *me)
 /* ------------------------------------------------------------------ plan */
 
 static void
-sort_members(KMeansState *state)
+sort_members(Participant *me)
 {
+	KMeansState *state = me->state;
 	const uint32_t *order = ARRAY(state, uint32_t, order);
 	const uint32_t *nearest = ARRAY(state, uint32_t, nearest);
 	uint32_t   *members = ARRAY(state, uint32_t, members);
@@ -573,7 +574,11 @@ sort_members(KMeansState *state)
 
 	memset(start, 0, sizeof(uint32_t) * ((size_t) k + 1));
 	for (int i = 0; i < state->active; i++)
+	{
+		if (i % 65536 == 0)
+			check_interrupt(me);
 		start[nearest[i] + 1]++;
+	}
 	/* start[j + 1] := first place of cluster j, moved on to its end below */
 	for (int j = 0; j < k; j++)
 	{
@@ -585,6 +590,8 @@ sort_members(KMeansState *state)
 	}
 	for (int i = 0; i < state->active; i++)
 	{
+		if (i % 65536 == 0)
+			check_interrupt(me);
 		members[start[nearest[i] + 1]++] = order[i];
 		spread[nearest[i]] += gap[i];
 	}
@@ -800,7 +807,7 @@ plan(Participant *me)
 	bool		balance = true;
 	int			moved;
 
-	sort_members(state);
+	sort_members(me);
 	state->objective = 0.0;
 	for (int block = 0; block < blocks; block++)
 		state->objective += block_sums[block];

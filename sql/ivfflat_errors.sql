@@ -39,6 +39,8 @@ INSERT INTO much SELECT array_agg(i * 1000 + j)::real[]::vector FROM generate_se
 SET maintenance_work_mem = '1MB';
 CREATE INDEX ON much USING ivfflat (v) WITH (lists = 60);
 CREATE INDEX ON much USING ivfflat (v);
+-- the sample does not fit either: say what the lists asked for need, not those it would allow
+CREATE INDEX ON much USING ivfflat ((subvector(v || v || v || v, 1, 8000)::vector(8000))) WITH (lists = 60);
 RESET maintenance_work_mem;
 DROP TABLE much;
 
@@ -108,6 +110,14 @@ CREATE OPERATOR CLASS wrong_distance_ops FOR TYPE vector USING ivfflat AS
 SELECT opcname, amvalidate(c.oid) FROM pg_opclass c WHERE opcname IN ('no_distance_ops', 'no_order_ops', 'wrong_distance_ops') ORDER BY 1;
 CREATE INDEX ON bad USING ivfflat (v no_distance_ops);
 CREATE INDEX ON bad USING ivfflat (v wrong_distance_ops);
+-- our function for the bytes of another type
+CREATE OPERATOR CLASS wrong_type_ops FOR TYPE bit USING ivfflat AS
+	OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops, FUNCTION 1 vector_l2_squared_distance(vector, vector);
+CREATE TABLE bits (b bit(40));
+INSERT INTO bits VALUES (B'1'::bit(40));
+CREATE INDEX ON bits USING ivfflat (b wrong_type_ops);
+DROP TABLE bits;
+DROP OPERATOR FAMILY wrong_type_ops USING ivfflat;
 DROP OPERATOR FAMILY no_distance_ops USING ivfflat;
 DROP OPERATOR FAMILY no_order_ops USING ivfflat;
 DROP OPERATOR FAMILY wrong_distance_ops USING ivfflat;

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "utils/lsyscache.h"
 
 #include "am/support.h"
 
@@ -21,18 +22,25 @@ Metric
 support_metric(Relation index)
 {
 	FmgrInfo   *distance = index_getprocinfo(index, 1, SUPPORT_DISTANCE_PROC);
+	Oid		   *argtypes;
+	int			nargs;
 
-	if (distance->fn_addr == vector_l2_squared_distance)
-		return METRIC_L2;
-	if (distance->fn_addr == vector_negative_inner_product)
-		return OidIsValid(index_getprocid(index, 1, SUPPORT_NORM_PROC)) ?
-			METRIC_COSINE : METRIC_IP;
+	/* CREATE OPERATOR CLASS ties a function to any type: the bytes must be a vector's */
+	(void) get_func_signature(distance->fn_oid, &argtypes, &nargs);
+	if (nargs == 2 && argtypes[0] == index->rd_opcintype[0])
+	{
+		if (distance->fn_addr == vector_l2_squared_distance)
+			return METRIC_L2;
+		if (distance->fn_addr == vector_negative_inner_product)
+			return OidIsValid(index_getprocid(index, 1, SUPPORT_NORM_PROC)) ?
+				METRIC_COSINE : METRIC_IP;
+	}
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("operator class of index \"%s\" has an unsupported distance function",
 					RelationGetRelationName(index)),
-			 errdetail("Support function 1 must be vector_l2_squared_distance or vector_negative_inner_product of vecdb.")));
+			 errdetail("Support function 1 must be vector_l2_squared_distance or vector_negative_inner_product of vecdb, for the type they take.")));
 	pg_unreachable();
 }
 

@@ -931,11 +931,18 @@ fit_memory(IvfBuild *build, IvfBuildShared *plan, Size memory)
 		if (needed <= memory || plan->kmeans.k == 1)
 			return;
 		if (ivfflat_option_lists(build->index) != OPTION_UNSET)
+		{
+			/* a sample cut to the memory allows few lists: what do all need? */
+			plan->kmeans.k = (int) Max(Min(build->sample.lists, build->sample.rows), plan->kmeans.k);
+			plan->kmeans.n = Max(plan->kmeans.n, plan->kmeans.k);
+			plan_participants(plan, 1, memory);
+			needed = plan->area.sample;
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("memory required is %zu MB, maintenance_work_mem is %d MB",
 							needed / (1024 * 1024) + 1, maintenance_work_mem / 1024),
 					 errhint("Increase maintenance_work_mem, or decrease lists.")));
+		}
 		plan->kmeans.k /= 2;
 	}
 }
@@ -1011,7 +1018,8 @@ ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	}
 	else
 	{
-		if (build.sample.n < option)
+		/* a full sample was cut to the memory allowed */
+		if (build.sample.n < option && build.sample.n < build.sample.max_n)
 			notice_little_data();
 		build_lists(&build, memory, result);
 		if (RelationNeedsWAL(index))

@@ -70,6 +70,16 @@ CREATE INDEX temporary_idx ON temporary_one USING ivfflat (v vector_l2_ops);
 SELECT * FROM vecdb_check('temporary_idx', true);
 DROP TABLE temporary_one;
 
+-- a column that lost its dimensions keeps its index, which keeps them
+CREATE TABLE loose (v vector(3));
+INSERT INTO loose SELECT random_vector(3, i) FROM generate_series(1, 50) i;
+CREATE INDEX loose_idx ON loose USING ivfflat (v vector_l2_ops) WITH (lists = 2);
+ALTER TABLE loose ALTER v TYPE vector;
+INSERT INTO loose VALUES ('[1,2]');
+INSERT INTO loose VALUES ('[1,2,3]');
+SELECT * FROM check_all;
+DROP TABLE loose;
+
 -- rows over several pages: 2,030 elements fit the first one, 2,034 each further
 CREATE TABLE long_rows (id int, v2030 vector(2030), v2031 vector(2031), v3000 vector(3000), v9000 vector(9000));
 ALTER TABLE long_rows ALTER v2030 SET STORAGE EXTERNAL, ALTER v3000 SET STORAGE EXTERNAL;

@@ -175,7 +175,8 @@ check_meta(IvfCheck *ivf)
 					 "%s", flaw);
 		return false;
 	}
-	if (ivf->meta.dims != dims)
+	/* ALTER TABLE may take the dimensions from the column: the index keeps its file */
+	if (dims >= 0 && ivf->meta.dims != dims)
 	{
 		check_report(check, CHECK_CORRUPTION, "meta_dims", IVF_META_BLOCK, CHECK_NO_ITEM,
 					 "The metapage says %u dimensions, but the column has %d.",

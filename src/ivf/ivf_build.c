@@ -45,6 +45,7 @@
 #include "am/shm.h"
 #include "compat.h"
 #include "ivf/ivf_private.h"
+#include "kernel/kernel.h"
 #include "quant/assign.h"
 #include "quant/kmeans.h"
 
@@ -947,6 +948,25 @@ fit_memory(IvfBuild *build, IvfBuildShared *plan, Size memory)
 	}
 }
 
+/*
+ * Do the sampled values all have (nearly) unit length?  Then centroids should
+ * have it under L2, too: plain means are the shorter the more diffuse their
+ * list, which brings such lists too far forward for every query.
+ */
+static bool
+all_unit_length(const IvfBuild *build)
+{
+	for (int i = 0; i < build->sample.n; i++)
+	{
+		float		normsq = kernel->normsq(build->sample.values + (Size) i * build->dims,
+											build->dims);
+
+		if (!(fabsf(normsq - 1) < 0.01f))
+			return false;
+	}
+	return true;
+}
+
 /* Plan and run a build over a table that has rows. */
 static void
 build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
@@ -963,7 +983,7 @@ build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
 	plan.kmeans.n = build->sample.n;
 	plan.kmeans.dim = build->dims;
 	plan.kmeans.k = Min(build->sample.lists, build->sample.n);
-	plan.kmeans.spherical = build->metric != METRIC_L2;
+	plan.kmeans.spherical = build->metric != METRIC_L2 || all_unit_length(build);
 	plan.kmeans.max_iterations = KMEANS_ITERATIONS;
 	plan.kmeans.seed = KMEANS_SEED;
 

@@ -22,6 +22,7 @@
 #include "utils/spccache.h"
 
 #include "compat.h"
+#include "guc.h"
 #include "ivf/ivf_private.h"
 
 /* Pages of directory, centroids and metapage: read by every scan. */
@@ -54,6 +55,7 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		share;
 	double		read;
 	double		tuples;
+	double		rest;
 	double		probes;
 
 	/* it serves no search but ORDER BY column OP value */
@@ -102,14 +104,19 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 		(cpu_index_tuple_cost + cpu_operator_cost) * path->indexinfo->tuples * share;
 
 	/*
-	 * The rest of the index, should it be wanted, and the sort of all rows:
-	 * charged as the planner charges its own, or ORDER BY without LIMIT would
-	 * look cheaper this way.
+	 * The rest of the index, should it be wanted.  In strict order it is read
+	 * before the first rows that need it are handed out (ivf_look_ahead()), so
+	 * a filter that makes the scan hand out a hundredth of the rows makes it
+	 * read a third; the planner's straight line to the total cost must be that
+	 * much steeper.  And the sort of all rows: charged as the planner charges
+	 * its own, or ORDER BY without LIMIT would look cheaper this way.
 	 */
 	tuples = Max(path->indexinfo->tuples, 2);
-	*total_cost = *startup_cost +
-		list_pages * (1 - share) * seq_page_cost +
-		(cpu_index_tuple_cost + cpu_operator_cost) * tuples * (1 - share) +
+	rest = Min(list_pages, Max(path->indexinfo->rel->pages, 1)) * (1 - share) * seq_page_cost +
+		(cpu_index_tuple_cost + cpu_operator_cost) * tuples * (1 - share);
+	if (search.iterative_scan == ITERATIVE_SCAN_STRICT)
+		rest *= ivf_look_ahead(search.probes);
+	*total_cost = *startup_cost + rest +
 		cpu_index_tuple_cost * tuples +
 		2 * cpu_operator_cost * tuples * log2(tuples);
 	*selectivity = costs.indexSelectivity;

@@ -131,6 +131,20 @@ extern bool ivfflatinsert(Relation index, Datum *values, bool *isnull,
 						  IndexInfo *indexInfo);
 
 /* ivf_scan.c */
+
+/*
+ * strict_order hands out the nearest 1/ivf_look_ahead() of the rows gathered,
+ * then looks on.  Of all rows of the package data 1.6 % are dropped at 4,
+ * 0.5 % at 8, 0.2 % at 16, 0.1 % at 32; and a large LIMIT, or a filter, which
+ * take rows far beyond the ten that the recall was calibrated for, keep near
+ * it (README.md).  Whoever sets probes wants that effort: look less far then.
+ */
+static inline int
+ivf_look_ahead(int probes)
+{
+	return probes > 0 ? 8 : 32;
+}
+
 extern uint64 ivf_session_dropped;
 extern IndexScanDesc ivfflatbeginscan(Relation index, int nkeys, int norderbys);
 extern void ivfflatrescan(IndexScanDesc scan, ScanKey keys, int nkeys,

@@ -13,7 +13,7 @@
  *
  * strict_order: a row of a later list may be nearer than rows handed out
  * already.  To make that rare, a row is handed out only while it is among the
- * nearest sixteenth of the rows gathered (LOOK_AHEAD); before it goes further,
+ * nearest part of the rows gathered (ivf_look_ahead()); before it goes further,
  * the next batch is gathered and merged.  What is still found too late is
  * dropped and counted (DEBUG1).  relaxed_order hands out each batch as it is;
  * off ends after the first batch.
@@ -36,13 +36,6 @@
 #include "kernel/kernel.h"
 #include "types/vector_distance.h"
 
-/*
- * strict_order hands out this part of what it has gathered, then looks on.
- * Of all rows of the package data it drops 1.6 % at 4, 0.5 % at 8, 0.2 % at 16
- * (README.md); whoever sets probes wants that effort, so look less far then.
- */
-#define LOOK_AHEAD			16
-#define LOOK_AHEAD_PROBES	8
 /* the last batch begins when this part of the lists is visited */
 #define FINISH_SHARE	4
 /* a page's rows are worked on in so many parts, the next page prefetched between */
@@ -394,7 +387,7 @@ ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
 
 		if (state->iterative_scan == ITERATIVE_SCAN_STRICT)
 			enough = state->handed_out < state->gathered /
-				(state->probes > 0 ? LOOK_AHEAD_PROBES : LOOK_AHEAD);
+				ivf_look_ahead(state->probes);
 		if (!enough && next_batch(scan->indexRelation, state))
 			continue;
 

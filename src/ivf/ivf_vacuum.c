@@ -45,7 +45,7 @@ row_is_dead(IvfVacuum *vac, Page page, int i)
 {
 	IvfRow		row = (IvfRow) (IvfPageContent(page) + (Size) i * vac->meta.row_size);
 
-	return vac->callback(&row->tid, vac->callback_state);
+	return vac->callback != NULL && vac->callback(&row->tid, vac->callback_state);
 }
 
 /*
@@ -263,6 +263,7 @@ vacuum_chain(IvfVacuum *vac, uint32 list)
 	}
 }
 
+/* The whole work; callback NULL: no row is dead, only count and tidy up. */
 IndexBulkDeleteResult *
 ivfflatbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 				  IndexBulkDeleteCallback callback, void *callback_state)
@@ -313,9 +314,15 @@ ivfflatbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 IndexBulkDeleteResult *
 ivfflatvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {
-	/* Nothing was deleted, so there is nothing to tell and nothing to free. */
-	if (info->analyze_only || stats == NULL)
+	if (info->analyze_only)
 		return stats;
+
+	/*
+	 * Nothing was deleted, but rows may have been added: searches that aim at
+	 * a recall, and vecdb_index_stats(), want to know how many a list has.
+	 */
+	if (stats == NULL)
+		stats = ivfflatbulkdelete(info, NULL, NULL, NULL);
 
 	IndexFreeSpaceMapVacuum(info->index);
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);

@@ -153,7 +153,13 @@ sub power_cut
 {
 	my ($node) = @_;
 	my ($postmaster) = split(/\n/, slurp_file($node->data_dir . '/postmaster.pid'));
-	kill('STOP', $postmaster);		# has no more children from here on
+	kill('STOP', $postmaster);
+	foreach (1 .. 1000)
+	{
+		# once it has stopped it has no more children
+		last if slurp_file("/proc/$postmaster/stat") =~ /^\d+ \(.*\) T /;
+		sleep(0.01);
+	}
 	my @children;
 	foreach my $stat (glob '/proc/[0-9]*/stat')
 	{

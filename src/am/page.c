@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
@@ -171,7 +172,12 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 	if (hint->blkno == blkno && hint->file == file && hint->buffer != InvalidBuffer &&
 		BufferIsLocal(hint->buffer) == RelationUsesLocalBuffers(rel) &&
 		ReadRecentBuffer(RelationGetFileLocator(rel), MAIN_FORKNUM, blkno, hint->buffer))
+	{
+		/* as ReadBuffer() counts for pg_statio_user_indexes */
+		pgstat_count_buffer_read(rel);
+		pgstat_count_buffer_hit(rel);
 		return hint->buffer;
+	}
 
 	hint->file = file;
 	hint->blkno = blkno;

@@ -13,7 +13,9 @@
  * shared memory or, for a serial build, in our own.  Only the leader samples
  * and writes pages.
  *
- * Memory: half of maintenance_work_mem for that block, half for the sorts.
+ * Memory: half of maintenance_work_mem for the sample, half for the sorts that
+ * come after it; for a moment the sample is there twice, beside the centroids
+ * and their workspace, which must fit maintenance_work_mem alone.
  *
  *-------------------------------------------------------------------------
  */

@@ -58,8 +58,11 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		rest;
 	double		probes;
 
-	/* it serves no search but ORDER BY column OP value */
-	if (path->indexorderbys == NIL)
+	/*
+	 * It serves no search but ORDER BY column OP value.  An index that only a
+	 * planning tool imagines has no metapage to look into.
+	 */
+	if (path->indexorderbys == NIL || path->indexinfo->hypothetical)
 	{
 		*startup_cost = *total_cost = get_float8_infinity();
 		*selectivity = 0;

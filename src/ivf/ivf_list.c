@@ -161,6 +161,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 	Page		page = BufferGetPage(buf);
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
 	uint32		list = opaque->list;
+	BlockNumber first;
 	BlockNumber cont;
 	int			done = IVF_HEAD_FLOATS;
 	int			dims = meta->dims;
@@ -172,7 +173,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 		return false;
 	}
 	memcpy(row, IvfPageContent(page), IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
-	cont = opaque->cont;
+	first = cont = opaque->cont;
 	page_release(buf);
 
 	while (done < dims)
@@ -202,6 +203,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 			page = BufferGetPage(buf);
 			same = IvfPageKind(page) == IVF_PAGE_LIST &&
 				IvfPageGetOpaque(page)->seq == seq &&
+				IvfPageGetOpaque(page)->cont == first &&
 				IvfPageUsed(page) > 0 &&
 				ItemPointerEquals(&((IvfRow) IvfPageContent(page))->tid, &row->tid);
 			page_release(buf);

@@ -7,6 +7,7 @@ Usage: ivfflat_faiss.py --data DIR --conninfo CONNINFO [--lists N] [--passes N] 
   --data      a folder with base.f16.npy, queries.f16.npy, truth.i32.npy (cosine)
   --conninfo  a database with vecdb; the table bench_faiss in it is made anew
   --lists     lists of both indexes (default: what vecdb chooses)
+  --cpu       pin FAISS, client and backend to this processor while searching (needs root or the server's user)
   --passes    interleaved passes; medians and ranges are reported (default 3)
 
 FAISS gets all queries in one call: no cost of Python a query, and it ranks the centroids for all queries in one matrix
@@ -24,6 +25,7 @@ parser.add_argument("--data", default=os.path.join(here, "..", "..", "shared", "
 parser.add_argument("--conninfo", required=True)
 parser.add_argument("--lists", type=int)
 parser.add_argument("--passes", type=int, default=3)
+parser.add_argument("--cpu", type=int)
 parser.add_argument("--knn", default=os.path.join(here, "..", "build", "knn"))
 args = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -92,6 +94,9 @@ print("| build | seconds |\n|---|---|")
 print(f"| FAISS, train + add | {median(build['faiss']):.2f} |\n| vecdb, CREATE INDEX | {median(build['vecdb']):.2f} |")
 print(f"| ratio | {spread(build['vecdb'], build['faiss'])} |\n")
 
+if args.cpu is not None:
+    os.sched_setaffinity(0, {args.cpu})
+    os.environ["KNN_CPU"] = str(args.cpu)
 work = tempfile.mkdtemp()
 query_file = os.path.join(work, "queries")
 queries.astype(np.float32).tofile(query_file)

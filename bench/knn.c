@@ -14,14 +14,20 @@
  *				query (NaN unless the backend is on this machine, Linux)
  *	SETTING		an SQL command to run first
  *
- * The first 20 queries run once beforehand to warm up.
+ * The first 20 queries run once beforehand to warm up.  With KNN_CPU=n in the
+ * environment, client and backend are pinned to that processor: waking an
+ * idle one for each message costs more than some searches.
  *
  * Build: cc -O2 -I$(pg_config --includedir) bench/knn.c -lpq -lm -o knn
  *
  *-------------------------------------------------------------------------
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE				/* sched_setaffinity */
+#endif
 #include <arpa/inet.h>
 #include <math.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +110,16 @@ main(int argc, char **argv)
 	conn = PQconnectdb(argv[1]);
 	if (PQstatus(conn) != CONNECTION_OK)
 		fail("cannot connect");
+	if (getenv("KNN_CPU"))
+	{
+		cpu_set_t	set;
+
+		CPU_ZERO(&set);
+		CPU_SET(atoi(getenv("KNN_CPU")), &set);
+		if (sched_setaffinity(0, sizeof(set), &set) != 0 ||
+			sched_setaffinity(PQbackendPID(conn), sizeof(set), &set) != 0)
+			fail("cannot pin client and backend (run as the server's user or root)");
+	}
 	for (int i = 7; i < argc; i++)
 	{
 		res = PQexec(conn, argv[i]);

@@ -279,6 +279,94 @@ centroid_page(Relation index, BlockNumber blkno, Size bytes)
 	return buf;
 }
 
+/* Copy the centroids of lists first .. first + n - 1 from their pages. */
+static void
+read_centroids(Relation index, const IvfMetaPageData *meta, uint32 first,
+			   uint32 n, float *out)
+{
+	int			dims = meta->dims;
+	int			per_page = ivf_centroids_per_page(dims);
+
+	for (uint32 list = first; list < first + n;)
+	{
+		int			slot;
+		BlockNumber blkno = ivf_centroid_block(meta, list, &slot);
+		uint32		count = 1;
+		Buffer		buf;
+
+		CHECK_FOR_INTERRUPTS();
+		if (per_page > 0)
+		{
+			uint32		end = first + n;
+			Size		bytes;
+
+			/* a page holds centroids of one extent only */
+			for (int e = 1; e < meta->cent_extents; e++)
+				if (meta->cent[e].first > list)
+				{
+					end = Min(end, meta->cent[e].first);
+					break;
+				}
+			count = Min(per_page - slot, end - list);
+			bytes = sizeof(float) * dims;
+			buf = centroid_page(index, blkno, bytes * (slot + count));
+			memcpy(out, IvfPageContent(BufferGetPage(buf)) + bytes * slot, bytes * count);
+			page_release(buf);
+		}
+		else
+			for (int done = 0; done < dims; done += IVF_CONT_FLOATS, blkno++)
+			{
+				int			part = Min(dims - done, IVF_CONT_FLOATS);
+
+				buf = centroid_page(index, blkno, sizeof(float) * part);
+				memcpy(out + done, IvfPageContent(BufferGetPage(buf)), sizeof(float) * part);
+				page_release(buf);
+			}
+		list += count;
+		out += (Size) count * dims;
+	}
+}
+
+/*
+ * The backend's own copy of the centroids, or NULL when there are too many.
+ * They never change within a generation, and a new file empties the relation
+ * cache.  It spares each search and each insert a hundred page accesses.
+ */
+typedef struct CentroidCache
+{
+	uint32		generation;
+	uint32		lists;
+	float		centroids[FLEXIBLE_ARRAY_MEMBER];
+} CentroidCache;
+
+#define CENTROID_CACHE_MAX	(4 * 1024 * 1024)
+#define CENTROID_CHUNK		(64 * 1024)
+
+static const float *
+cached_centroids(Relation index, const IvfMetaPageData *meta)
+{
+	CentroidCache *cache = (CentroidCache *) index->rd_amcache;
+	Size		bytes = sizeof(float) * meta->dims * meta->lists;
+
+	if (bytes > CENTROID_CACHE_MAX)
+		return NULL;
+	if (cache != NULL && cache->generation == meta->generation &&
+		cache->lists == meta->lists)
+		return cache->centroids;
+
+	index->rd_amcache = NULL;
+	if (cache != NULL)
+		pfree(cache);
+	cache = MemoryContextAlloc(index->rd_indexcxt,
+							   offsetof(CentroidCache, centroids) + bytes);
+	/* not ours to keep until it is complete: an error leaves it to rd_indexcxt */
+	read_centroids(index, meta, 0, meta->lists, cache->centroids);
+	cache->generation = meta->generation;
+	cache->lists = meta->lists;
+	index->rd_amcache = cache;
+	return cache->centroids;
+}
+
 /*
  * How far a query is from every centroid, smaller is nearer: squared L2, or
  * the negative inner product (under cosine, too: centroids have unit length,
@@ -288,69 +376,32 @@ void
 ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 					   const float *query, float *distances)
 {
-	int			dims = meta->dims;
-	int			per_page = ivf_centroids_per_page(dims);
-	float	   *whole = NULL;
+	const float *all = cached_centroids(index, meta);
+	Size		bytes = sizeof(float) * meta->dims;
+	uint32		chunk = Max(CENTROID_CHUNK / bytes, 1);
+	float	   *copy = all ? NULL : palloc(bytes * chunk);
 
 	Assert(meta->generation > 0);
-	if (per_page == 0)
-		whole = palloc(sizeof(float) * dims);
-
-	for (uint32 list = 0; list < meta->lists;)
+	for (uint32 list = 0; list < meta->lists; list += chunk)
 	{
-		int			slot;
-		BlockNumber blkno = ivf_centroid_block(meta, list, &slot);
-		const char *rows;
-		Buffer		buf = InvalidBuffer;
-		int			n = 1;
+		uint32		n = Min(chunk, meta->lists - list);
+		const float *centroids = copy;
 
 		CHECK_FOR_INTERRUPTS();
-		if (per_page > 0)
-		{
-			uint32		end = meta->lists;
-
-			/* a page holds centroids of one extent only */
-			for (int e = 1; e < meta->cent_extents; e++)
-				if (meta->cent[e].first > list)
-				{
-					end = meta->cent[e].first;
-					break;
-				}
-			n = Min(per_page - slot, end - list);
-			buf = centroid_page(index, blkno, sizeof(float) * dims * (slot + n));
-			rows = IvfPageContent(BufferGetPage(buf)) + sizeof(float) * dims * slot;
-			page_prefetch_part(page_guess(index, blkno + 1), 0, 1);
-		}
+		if (all)
+			centroids = all + (Size) list * meta->dims;
 		else
-		{
-			for (int done = 0; done < dims; done += IVF_CONT_FLOATS, blkno++)
-			{
-				int			part = Min(dims - done, IVF_CONT_FLOATS);
-
-				buf = centroid_page(index, blkno, sizeof(float) * part);
-				memcpy(whole + done, IvfPageContent(BufferGetPage(buf)),
-					   sizeof(float) * part);
-				page_release(buf);
-			}
-			buf = InvalidBuffer;
-			rows = (char *) whole;
-		}
+			read_centroids(index, meta, list, n, copy);
 
 		if (meta->metric == METRIC_L2)
-			kernel->l2sq_rows(query, rows, sizeof(float) * dims, n, dims,
-							  distances + list);
+			kernel->l2sq_rows(query, centroids, bytes, n, meta->dims, distances + list);
 		else
 		{
-			kernel->ip_rows(query, rows, sizeof(float) * dims, n, dims,
-							distances + list);
-			for (int i = 0; i < n; i++)
+			kernel->ip_rows(query, centroids, bytes, n, meta->dims, distances + list);
+			for (uint32 i = 0; i < n; i++)
 				distances[list + i] = -distances[list + i];
 		}
-
-		if (BufferIsValid(buf))
-			page_release(buf);
-		list += n;
 	}
-	if (whole)
-		pfree(whole);
+	if (copy)
+		pfree(copy);
 }

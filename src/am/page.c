@@ -36,7 +36,8 @@ page_check(Page page, Size special_size)
 		PageGetPageSize(page) != BLCKSZ ||
 		header->pd_lower < SizeOfPageHeaderData ||
 		header->pd_lower > header->pd_upper ||
-		header->pd_upper > header->pd_special)
+		/* our content grows with pd_lower up to here; generic WAL clears the rest */
+		header->pd_upper != header->pd_special)
 		return PAGE_BROKEN;
 	return PAGE_OK;
 }

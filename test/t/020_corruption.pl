@@ -149,6 +149,7 @@ corrupt('list page of another extension', 'l2', 'page_broken', sub { my $b = fil
 corrupt('metapage of another version', 'l2', 'page_format', sub { poke($_[0], 0, $op{format}, 'C', 2); 0 });
 corrupt('list page of another version', 'l2', 'page_format', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{format}, 'C', 0); $b });
 corrupt('page header', 'l2', 'page_unreadable', sub { my $b = filled_list($_[0]); poke($_[0], $b, 12, 'S', 65535); $b });
+corrupt('end of the hole', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); poke($_[0], $b, 14, 'S', 8152); $b });
 corrupt('page size of the directory', 'l2', 'page_broken', sub { my $b = dir_block($_[0]); poke($_[0], $b, 18, 'S', 0); $b });
 corrupt('page header of the directory', 'l2', 'page_unreadable', sub { my $b = dir_block($_[0]); poke($_[0], $b, 16, 'S', 8161); $b });
 corrupt('list page of zeros', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); substr($_[0]->{data}, $b * BLCKSZ, BLCKSZ) = "\0" x BLCKSZ; $b });

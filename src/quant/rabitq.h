@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * rabitq.h
+ *	  Codes of 1, 2 or 4 bits a dimension, relative to an owner, and
+ *	  estimates of distances from them (RaBitQ: Gao and Long, SIGMOD 2024; its
+ *	  extension to several bits, 2025).
+ *
+ * Everything here is rotated (rotation.h) and, where the index has a mean,
+ * centred: c, x and q stand for R(c - mean) and so on.  A code covers the
+ * first `bits_dims` rotated dimensions (all of them, or a sketch), a multiple of
+ * 128.
+ *
+ * For owner c and neighbour x, r = x - c.  The code is a vector u of odd
+ * integers (1 bit: -1, 1; 2 bits: -3 .. 3; 4 bits: -15 .. 15), chosen to maximise
+ * cos(u, r).  With k = |r|^2 / <u, r>:
+ *
+ *	 |q - x|^2  ~  |q - c|^2 + add + mul <u, q>
+ *
+ *	 RABITQ_L2:  add = |r|^2 + 2 k <u, c>					mul = -2 k
+ *	 RABITQ_IP:  add = -2 <r, C> + 2 k <u, c>				mul = -2 k
+ *
+ * where for RABITQ_IP the "distance" is S - 2 <q, x> for some constant S, and
+ * C = c + R mean is the owner not centred.  r = 0 gives k = 0.  With a sketch,
+ * <u, .> runs over the coded dimensions, k = |r_coded|^2 / <u, r_coded> of the
+ * coded part of r, |r|^2 and <r, C> stay whole, and k <u, .> is scaled by the
+ * whole over the coded share of |r|^2 (the rotation spreads it evenly).
+ *
+ * Layout of a code: `bits` planes of bits_dims / 8 bytes, one after the other; bit
+ * i of byte j of a plane belongs to rotated dimension 8 j + i.  Plane 0 is the
+ * most significant.  Plane values: u = 2 * sum over planes of 2^(bits-1-p) b_p
+ * - (2^bits - 1).
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDB_RABITQ_H
+#define VECDB_RABITQ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum RabitqForm
+{
+	RABITQ_L2 = 0,
+	RABITQ_IP = 1
+} RabitqForm;
+
+typedef struct RabitqFactor
+{
+	float		add;
+	float		mul;
+} RabitqFactor;
+
+static inline size_t
+rabitq_code_size(int code_dims, int bits)
+{
+	return (size_t) code_dims / 8 * bits;
+}
+
+/*
+ * Encode neighbour x for owner c; both have `padded` rotated floats.  mean: R
+ * mean, padded floats, for RABITQ_IP; NULL: zero.  code need not be aligned.
+ */
+extern void rabitq_encode(const float *x, const float *c, const float *mean,
+						  int padded, int code_dims, int bits, RabitqForm form,
+						  uint8_t *code, RabitqFactor *factor);
+
+/*
+ * A query, quantised once: 4 bits a dimension (levels -7 .. 7 of one step), bit
+ * planes and a look-up table, whichever the level in use wants.
+ */
+typedef struct RabitqQuery
+{
+	int			code_dims;
+	int			bits;			/* of the codes it will meet */
+	float		step;			/* <u, q> ~ step * <u, levels> */
+	void	   *mem;			/* rabitq_query_size() bytes, 64-byte aligned */
+} RabitqQuery;
+
+extern size_t rabitq_query_size(int code_dims);
+extern void rabitq_query_prepare(RabitqQuery *query, const float *q,
+								 int code_dims, int bits, void *mem);
+
+/*
+ * estimates[i] = base + factors[i].add + factors[i].mul * <u_i, q> for n
+ * contiguous codes.  base is |q - c|^2, or S - 2 <q, c>.  The integers behind it
+ * are the same at every SIMD level, and so are the floats.  Reads no byte
+ * beyond the last code.
+ */
+extern void rabitq_estimate(const RabitqQuery *query, float base,
+							const uint8_t *codes, const RabitqFactor *factors,
+							int n, float *estimates);
+
+/*
+ * For pruning an owner's list without its neighbours' vectors: <r_i, r_j> / (|r_i|
+ * |r_j|), the cosine between two codes of one owner, from the codes alone
+ * (1 bit: sin of the angle the differing bits tell; several bits: cosine of u_i, u_j).
+ */
+extern float rabitq_code_cosine(const uint8_t *a, const uint8_t *b,
+								int code_dims, int bits);
+
+/* <u, v> of a code with float v (code_dims floats), to take factors apart again. */
+extern float rabitq_code_ip(const uint8_t *code, const float *v,
+							int code_dims, int bits);
+
+#endif							/* VECDB_RABITQ_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * kernel.h
- *	  Distances on plain float arrays, one implementation per instruction set.
+ *	  Distances on plain arrays, one implementation per instruction set.
  *
  * Knows nothing of PostgreSQL.  Any dim >= 0, floats at any multiple of 4
  * bytes; no byte behind the last element is read.
@@ -29,6 +29,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define KERNEL_LANES 32
 #define KERNEL_TAIL_LANES 8
@@ -82,7 +83,97 @@ typedef struct KernelTable
 	void		(*ip_panels) (const float *x, size_t ldx, int nx,
 							  const float *panels, int ny, int dim,
 							  float *out, size_t ldo);
+
+	/*
+	 * [exact] Half precision with a scale: element i is (float) half[i] *
+	 * scale, rounded to float.  l2sq_half and ip_half have the bits of l2sq and ip of q with
+	 * those elements.
+	 */
+	float		(*l2sq_half) (const float *q, const uint16_t *half, float scale,
+							  int dim);
+	float		(*ip_half) (const float *q, const uint16_t *half, float scale,
+							int dim);
+	void		(*half_unpack) (const uint16_t *half, float scale, int dim,
+								float *out);
+
+	/*
+	 * [exact] Sets scale to a power of two and half[i] to x[i] / scale, to
+	 * nearest even.  The largest |half[i]| lies in [2^14, 2^15], so elements down to
+	 * 2^-28 of it keep 11 bits, and smaller ones are off by 2^-40 of it at
+	 * most.  All zero: scale 1.
+	 */
+	void		(*half_pack) (const float *x, int dim, uint16_t *half,
+							  float *scale);
+
+	/*
+	 * [exact] out[i] = x[i] * inverse, rounded to nearest even and clamped to
+	 * -limit .. limit (1 .. 127).  NaN gives limit.
+	 */
+	void		(*quantise) (const float *x, int dim, float inverse, int limit,
+							 int8_t *out);
+
+	/*
+	 * [exact] sum a*b; dim a multiple of 64, elements -127 .. 127 (never -128).
+	 */
+	int32_t		(*dot_i8) (const int8_t *a, const int8_t *b, int dim);
+
+	/*
+	 * [exact] out[i] = dot_i8(q, row ids[i]), where row j starts at (char *)
+	 * base + j * stride.  The rows are prefetched ahead, so they may come
+	 * from anywhere.
+	 */
+	void		(*dot_i8_ids) (const int8_t *q, const void *base, size_t stride,
+							   const uint32_t *ids, int n, int dim,
+							   int32_t *out);
+
+	/*
+	 * Codes (quant/rabitq.h) against a query of small integers.  dims is a multiple
+	 * of 128, at most KERNEL_CODE_MAX_DIMS; bits 1, 2 or 4.
+	 *
+	 * code_query lays out the levels (-7 .. 7) as this level wants them, in
+	 * kernel_code_query_size(dims) bytes at a multiple of 64: for code_dot of this
+	 * same level, not for another one's.
+	 *
+	 * code_dot [exact]: out[i] = <u_i, levels> for n contiguous codes of dims / 8 *
+	 * bits bytes, at any address.  No byte behind the last is read.
+	 */
+	void		(*code_query) (const int8_t *levels, int dims, void *mem);
+	void		(*code_dot) (const void *mem, int dims, int bits,
+							 const uint8_t *codes, int n, int32_t *out);
+
+	/*
+	 * [exact] out[i] = (base + add_i) + mul_i * (step * dots[i]), each step
+	 * rounded to float; factors holds add_i and mul_i in turn.  What would be
+	 * infinite becomes +-FLT_MAX, a NaN -FLT_MAX (to be looked at closely).
+	 */
+	void		(*code_estimate) (const int32_t *dots, const float *factors,
+								  int n, float step, float base, float *out);
+
+	/* [exact] <u_a, u_b> of two codes */
+	int32_t		(*code_pair) (const uint8_t *a, const uint8_t *b, int dims,
+							  int bits);
+
+	/*
+	 * [exact] One pass of a rotation (quant/rotation.c).  x and y are `rows` (a
+	 * multiple of 8) rows of 16 floats, and must not overlap.  If signs is given,
+	 * its sign bits are first flipped into x.  Then row radix * i + c of y becomes the sum
+	 * over k < radix (4 or 8) of H[c][k] x[i + k * rows / radix], H being Hadamard's
+	 * matrix, taken by halves (k with k + radix / 2, and so on).  If
+	 * within, each row is then transformed likewise (16), and multiplied by
+	 * scale.
+	 */
+	void		(*hadamard) (const float *x, float *y, int rows, int radix,
+							 const uint32_t *signs, bool within, float scale);
 } KernelTable;
+
+#define KERNEL_CODE_MAX_DIMS	16384
+
+/* Bytes for code_query(), whatever the level. */
+static inline size_t
+kernel_code_query_size(int dims)
+{
+	return 64 + (size_t) dims * 4;
+}
 
 /* The level in use: scalar until kernel_init(), never NULL. */
 extern const KernelTable *kernel;
@@ -92,6 +183,13 @@ extern void kernel_init(void);
 
 /* The table of a level, or NULL when this build or processor lacks it. */
 extern const KernelTable *kernel_table(KernelLevel level);
+
+/*
+ * The same level as a processor would run it that has nothing beyond what the
+ * level asks for (AVX-512 without VPOPCNTDQ and VNNI); mostly the same table.
+ * For tests.
+ */
+extern const KernelTable *kernel_plain_table(KernelLevel level);
 
 /* Use this level from now on; false (and no change) when it is not there. */
 extern bool kernel_force(KernelLevel level);

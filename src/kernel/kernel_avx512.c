@@ -348,6 +348,11 @@ const KernelTable kernel_avx512_table = {
 	.l2sq_rows = avx512_l2sq_rows,
 	.ip_rows = avx512_ip_rows,
 	.ip_panels = avx512_ip_panels,
+	.l2sq_half = scalar_l2sq_half,
+	.ip_half = scalar_ip_half,
+	.half_unpack = scalar_half_unpack,
+	.half_pack = scalar_half_pack,
+	KERNEL_CODES(scalar),
 };
 
 #endif							/* __x86_64__ */

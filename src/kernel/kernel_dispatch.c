@@ -120,6 +120,12 @@ kernel_table(KernelLevel level)
 	}
 }
 
+const KernelTable *
+kernel_plain_table(KernelLevel level)
+{
+	return kernel_table(level);
+}
+
 bool
 kernel_force(KernelLevel level)
 {

@@ -381,6 +381,11 @@ const KernelTable kernel_neon_table = {
 	.l2sq_rows = neon_l2sq_rows,
 	.ip_rows = neon_ip_rows,
 	.ip_panels = neon_ip_panels,
+	.l2sq_half = scalar_l2sq_half,
+	.ip_half = scalar_ip_half,
+	.half_unpack = scalar_half_unpack,
+	.half_pack = scalar_half_pack,
+	KERNEL_CODES(scalar),
 };
 
 #endif							/* __aarch64__ */

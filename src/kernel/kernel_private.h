@@ -8,6 +8,8 @@
 #ifndef VECDB_KERNEL_PRIVATE_H
 #define VECDB_KERNEL_PRIVATE_H
 
+#include <string.h>
+
 #include "kernel/kernel.h"
 
 /* The elements summed in float lanes; those behind them are the tail. */
@@ -63,6 +65,120 @@ extern void kernel_run_panels(const KernelTiles *tiles,
 							  const float *x, size_t ldx, int nx,
 							  const float *panels, int ny, int dim,
 							  float *out, size_t ldo);
+
+/*
+ * Half an element to float and back, the meaning of every level's
+ * instructions: denormals kept, NaN quiet, to nearest even.
+ */
+static inline float
+kernel_half_to_float(uint16_t half)
+{
+	uint32_t	bits = (uint32_t) (half & 0x7fff) << 13;
+	uint32_t	normal = bits + ((uint32_t) 112 << 23);
+	float		denormal = (float) (int32_t) (half & 0x7fff) * 0x1p-24f;
+	float		value;
+
+	if (bits >= (uint32_t) 0x7c00 << 13)
+		normal += (uint32_t) 112 << 23;
+	if (bits > (uint32_t) 0x7c00 << 13)
+		normal |= 0x400000;
+	if (bits < (uint32_t) 0x400 << 13)
+		memcpy(&normal, &denormal, sizeof(normal));
+	normal |= (uint32_t) (half & 0x8000) << 16;
+	memcpy(&value, &normal, sizeof(value));
+	return value;
+}
+
+static inline uint16_t
+kernel_float_to_half(float value)
+{
+	uint32_t	bits;
+	uint32_t	sign;
+
+	memcpy(&bits, &value, sizeof(bits));
+	sign = bits >> 16 & 0x8000;
+	bits &= 0x7fffffff;
+	if (bits > 0x7f800000)
+		return (uint16_t) (sign | 0x7e00 | (bits >> 13 & 0x1ff));
+	if (bits >= 0x47800000)		/* 2^16 and infinity */
+		return (uint16_t) (sign | 0x7c00);
+	if (bits < 0x38800000)		/* below 2^-14: the place of 2^-24 is the last */
+	{
+		float		shifted;
+
+		memcpy(&shifted, &bits, sizeof(shifted));
+		shifted += 0.5f;
+		memcpy(&bits, &shifted, sizeof(bits));
+		return (uint16_t) (sign | (bits - 0x3f000000));
+	}
+	bits += 0xfff + (bits >> 13 & 1);
+	return (uint16_t) (sign | ((bits - ((uint32_t) 112 << 23)) >> 13));
+}
+
+/*
+ * The scale of half_pack from the bits of the largest |x|: it brings its
+ * exponent to 14.  Neither the scale nor its inverse is denormal.
+ */
+static inline void
+kernel_half_scale(uint32_t largest, float *scale, float *inverse)
+{
+	int			exponent = (int) (largest >> 23) - 14;	/* biased by 127 */
+	uint32_t	bits;
+
+	if (largest == 0)
+		exponent = 127;
+	else if (exponent < 1)
+		exponent = 1;
+	else if (exponent > 240)
+		exponent = 240;			/* infinity, NaN */
+	bits = (uint32_t) exponent << 23;
+	memcpy(scale, &bits, sizeof(bits));
+	bits = (uint32_t) (254 - exponent) << 23;
+	memcpy(inverse, &bits, sizeof(bits));
+}
+
+/* <u, levels> = 2 * (what the set bits sum to) - (2^bits - 1) * sum(levels) */
+static inline int32_t
+kernel_code_result(int32_t set, int bits, int32_t sum)
+{
+	return 2 * set - ((1 << bits) - 1) * sum;
+}
+
+/* kernel_codes_*.c: the functions on codes and bytes of a level */
+#define KERNEL_DECLARE_CODES(level) \
+extern void level##_quantise(const float *x, int dim, float inverse, \
+							 int limit, int8_t *out); \
+extern int32_t level##_dot_i8(const int8_t *a, const int8_t *b, int dim); \
+extern void level##_dot_i8_ids(const int8_t *q, const void *base, \
+							   size_t stride, const uint32_t *ids, int n, \
+							   int dim, int32_t *out); \
+extern void level##_code_query(const int8_t *levels, int dims, void *mem); \
+extern void level##_code_dot(const void *mem, int dims, int bits, \
+							 const uint8_t *codes, int n, int32_t *out); \
+extern void level##_code_estimate(const int32_t *dots, const float *factors, \
+								  int n, float step, float base, float *out); \
+extern int32_t level##_code_pair(const uint8_t *a, const uint8_t *b, \
+								 int dims, int bits); \
+extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
+							 const uint32_t *signs, bool within, float scale)
+
+#define KERNEL_CODES(level) \
+	.quantise = level##_quantise, \
+	.dot_i8 = level##_dot_i8, \
+	.dot_i8_ids = level##_dot_i8_ids, \
+	.code_query = level##_code_query, \
+	.code_dot = level##_code_dot, \
+	.code_estimate = level##_code_estimate, \
+	.code_pair = level##_code_pair, \
+	.hadamard = level##_hadamard
+
+KERNEL_DECLARE_CODES(scalar);
+
+/* Halves of a level: in the file of its distances */
+extern float scalar_l2sq_half(const float *q, const uint16_t *half, float scale, int dim);
+extern float scalar_ip_half(const float *q, const uint16_t *half, float scale, int dim);
+extern void scalar_half_unpack(const uint16_t *half, float scale, int dim, float *out);
+extern void scalar_half_pack(const float *x, int dim, uint16_t *half, float *scale);
 
 /* kernel_scalar.c and its faster relatives */
 extern const KernelTable kernel_scalar_table;

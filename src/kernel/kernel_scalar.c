@@ -59,7 +59,7 @@ square_double(double x)
 
 /* The body in float lanes, the tail in double ones (kernel.h). */
 #define DEFINE_SUM(declaration, TERM, DOUBLE_TERM) \
-static float \
+float \
 declaration \
 { \
 	size_t		n = (size_t) dim; \
@@ -85,10 +85,10 @@ declaration \
 	return (float) sum; \
 }
 
-DEFINE_SUM(scalar_l2sq(const float *a, const float *b, int dim), L2SQ_TERM, L2SQ_DOUBLE)
-DEFINE_SUM(scalar_ip(const float *a, const float *b, int dim), IP_TERM, IP_DOUBLE)
-DEFINE_SUM(scalar_l1(const float *a, const float *b, int dim), L1_TERM, L1_DOUBLE)
-DEFINE_SUM(scalar_normsq(const float *a, int dim), AA_TERM, AA_DOUBLE)
+static DEFINE_SUM(scalar_l2sq(const float *a, const float *b, int dim), L2SQ_TERM, L2SQ_DOUBLE)
+static DEFINE_SUM(scalar_ip(const float *a, const float *b, int dim), IP_TERM, IP_DOUBLE)
+static DEFINE_SUM(scalar_l1(const float *a, const float *b, int dim), L1_TERM, L1_DOUBLE)
+static DEFINE_SUM(scalar_normsq(const float *a, int dim), AA_TERM, AA_DOUBLE)
 
 static void
 scalar_cosine(const float *a, const float *b, int dim,
@@ -129,6 +129,44 @@ scalar_ip_rows(const float *q, const void *rows, size_t stride, int n,
 		out[i] = scalar_ip(q, (const float *) row, dim);
 }
 
+#define HALF(i)				(kernel_half_to_float(half[i]) * scale)
+#define L2SQ_HALF_TERM(i)	square(q[i] - HALF(i))
+#define L2SQ_HALF_DOUBLE(i)	square_double((double) q[i] - (double) HALF(i))
+#define IP_HALF_TERM(i)		(q[i] * HALF(i))
+#define IP_HALF_DOUBLE(i)	((double) q[i] * (double) HALF(i))
+
+DEFINE_SUM(scalar_l2sq_half(const float *q, const uint16_t *half, float scale, int dim),
+		   L2SQ_HALF_TERM, L2SQ_HALF_DOUBLE)
+DEFINE_SUM(scalar_ip_half(const float *q, const uint16_t *half, float scale, int dim),
+		   IP_HALF_TERM, IP_HALF_DOUBLE)
+
+void
+scalar_half_unpack(const uint16_t *half, float scale, int dim, float *out)
+{
+	for (int i = 0; i < dim; i++)
+		out[i] = HALF(i);
+}
+
+void
+scalar_half_pack(const float *x, int dim, uint16_t *half, float *scale)
+{
+	uint32_t	largest = 0;
+	float		inverse;
+
+	for (int i = 0; i < dim; i++)
+	{
+		uint32_t	bits;
+
+		memcpy(&bits, &x[i], sizeof(bits));
+		bits &= 0x7fffffff;
+		if (bits > largest)
+			largest = bits;
+	}
+	kernel_half_scale(largest, scale, &inverse);
+	for (int i = 0; i < dim; i++)
+		half[i] = kernel_float_to_half(x[i] * inverse);
+}
+
 static void
 scalar_tile(const float *x, const float *panel, int depth, float *out,
 			size_t ldo, bool add)
@@ -163,4 +201,9 @@ const KernelTable kernel_scalar_table = {
 	.l2sq_rows = scalar_l2sq_rows,
 	.ip_rows = scalar_ip_rows,
 	.ip_panels = scalar_ip_panels,
+	.l2sq_half = scalar_l2sq_half,
+	.ip_half = scalar_ip_half,
+	.half_unpack = scalar_half_unpack,
+	.half_pack = scalar_half_pack,
+	KERNEL_CODES(scalar),
 };

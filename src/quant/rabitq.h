@@ -38,6 +38,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel/kernel.h"
+
 typedef enum RabitqForm
 {
 	RABITQ_L2 = 0,
@@ -74,6 +76,7 @@ typedef struct RabitqQuery
 	int			bits;			/* of the codes it will meet */
 	float		step;			/* <u, q> ~ step * <u, levels> */
 	void	   *mem;			/* rabitq_query_size() bytes, 64-byte aligned */
+	const KernelTable *table;	/* the level mem is laid out for */
 } RabitqQuery;
 
 extern size_t rabitq_query_size(int code_dims);

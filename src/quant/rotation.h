@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #define ROTATION_UNIT 128
+#define ROTATION_MAX_DIM (126 * ROTATION_UNIT)	/* 16,128 */
 
 typedef struct Rotation
 {
@@ -28,11 +29,14 @@ typedef struct Rotation
 
 extern int	rotation_padded(int dim);
 
-/* Bytes of memory a rotation needs; SIZE_MAX for dim < 1. */
+/* Bytes of memory a rotation needs; SIZE_MAX for dim < 1 or beyond the limit. */
 extern size_t rotation_size(int dim);
 extern void rotation_init(Rotation *rotation, int dim, uint64_t seed, void *mem);
 
-/* out (padded floats) = R x (dim floats); x and out must not overlap. */
+/*
+ * out (padded floats) = R x (dim floats); x and out must not overlap.  Takes 64
+ * kB of stack at most.
+ */
 extern void rotate(const Rotation *rotation, const float *x, float *out);
 
 #endif							/* VECDB_ROTATION_H */

@@ -47,6 +47,14 @@ typedef struct GraphReader
 	/* Called between two visits, with nothing held; may not return.  Or NULL. */
 	void		(*interrupt) (void *arg);
 	void	   *arg;
+
+	/*
+	 * Estimates are costly (no codes): every neighbour that a visit reported
+	 * is remembered at once, so that visit() may leave out those that
+	 * graph_search_knows().  Otherwise neighbours beyond the bound are looked
+	 * at no further, and may be reported again.
+	 */
+	bool		costly;
 } GraphReader;
 
 /* How far to search. */
@@ -70,13 +78,19 @@ typedef struct GraphEffort
 	int			cap;
 } GraphEffort;
 
-/* max_bytes: what the search may allocate for lists, overflow and visited set. */
+/*
+ * max_bytes: what the search may allocate for lists, overflow and visited set;
+ * at least some 128 kB.  A node met takes 32 to 64 bytes, 28 more once it is visited.
+ */
 extern GraphSearch *graph_search_create(const GraphMemory *memory,
 										const GraphReader *reader,
 										size_t max_bytes);
 extern void graph_search_free(GraphSearch *search);
 
-/* Begin anew. */
+/*
+ * Begin anew.  Also right after visit(), interrupt() or alloc() did not return.
+ * Memory is kept for the next search until graph_search_free().
+ */
 extern void graph_search_begin(GraphSearch *search, const GraphEffort *effort);
 
 /* Give it a place to start from; any number of them, before the first next(). */
@@ -86,7 +100,8 @@ extern void graph_search_start(GraphSearch *search, uint64_t node, float estimat
  * The next node.  ordinal counts the visits that gave a distance or -1 or
  * INFINITY, from 0, in the order of the calls of visit(): the caller keeps what
  * it read there by that number.  ordered is false when the node is nearer than one handed out before.
- * Returns false when everything reachable was handed out, or memory is used up (graph_search_exhausted tells).
+ * Returns false when everything reachable was handed out, or memory is used up
+ * (graph_search_complete tells).  A distance NaN comes after all others.
  */
 extern bool graph_search_next(GraphSearch *search, uint64_t *node,
 							  uint32_t *ordinal, float *distance, bool *ordered);
@@ -94,8 +109,11 @@ extern bool graph_search_next(GraphSearch *search, uint64_t *node,
 /* False: it ended because of max_bytes, there may be more. */
 extern bool graph_search_complete(const GraphSearch *search);
 
-/* Is the node in the list, or was it visited?  For readers without codes. */
+/* Was the node visited, or is it a candidate?  See costly. */
 extern bool graph_search_knows(const GraphSearch *search, uint64_t node);
+
+/* Visit no more: next() hands out what was visited, then ends. */
+extern void graph_search_stop(GraphSearch *search);
 
 extern uint32_t graph_search_visits(const GraphSearch *search);
 

@@ -274,6 +274,39 @@ COMMENT ON OPERATOR CLASS vector_l2_ops USING ivfflat IS 'ORDER BY column <-> va
 COMMENT ON OPERATOR CLASS vector_ip_ops USING ivfflat IS 'ORDER BY column <#> value: negative inner product';
 COMMENT ON OPERATOR CLASS vector_cosine_ops USING ivfflat IS 'ORDER BY column <=> value: cosine distance';
 
+CREATE FUNCTION hnswhandler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+
+CREATE ACCESS METHOD hnsw TYPE INDEX HANDLER hnswhandler;
+
+COMMENT ON ACCESS METHOD hnsw IS 'vecdb: graph of vectors with codes of neighbours, approximate nearest neighbours';
+
+CREATE OPERATOR CLASS vector_l2_ops
+	FOR TYPE vector USING hnsw AS
+	OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vector_l2_squared_distance(vector, vector);
+
+CREATE OPERATOR CLASS vector_ip_ops
+	FOR TYPE vector USING hnsw AS
+	OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vector_negative_inner_product(vector, vector);
+
+CREATE OPERATOR CLASS vector_cosine_ops
+	FOR TYPE vector USING hnsw AS
+	OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vector_negative_inner_product(vector, vector),
+	FUNCTION 2 vector_norm(vector);
+
+CREATE OPERATOR CLASS vector_l1_ops
+	FOR TYPE vector USING hnsw AS
+	OPERATOR 1 <+> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 l1_distance(vector, vector);
+
+COMMENT ON OPERATOR CLASS vector_l2_ops USING hnsw IS 'ORDER BY column <-> value: Euclidean distance';
+COMMENT ON OPERATOR CLASS vector_ip_ops USING hnsw IS 'ORDER BY column <#> value: negative inner product';
+COMMENT ON OPERATOR CLASS vector_cosine_ops USING hnsw IS 'ORDER BY column <=> value: cosine distance';
+COMMENT ON OPERATOR CLASS vector_l1_ops USING hnsw IS 'ORDER BY column <+> value: taxicab distance';
+
 /* ---- monitor functions ---------------------------------------------------- */
 
 -- Permission is checked inside: the owner of the index, and pg_read_all_data.

@@ -17,12 +17,20 @@
 #include "guc.h"
 #include "kernel/kernel.h"
 
+int			hnsw_ef_search = 40;
+int			hnsw_iterative_scan = ITERATIVE_SCAN_STRICT;
+int			hnsw_max_scan_tuples = INT_MAX;
+double		hnsw_scan_mem_multiplier = 1;
 int			ivfflat_probes = 1;
 int			ivfflat_max_probes = 32768;
 int			ivfflat_iterative_scan = ITERATIVE_SCAN_STRICT;
 double		vecdb_target_recall = 0.95;
 static int	vecdb_simd_level;
 
+GucSource	hnsw_ef_search_source = PGC_S_DEFAULT;
+GucSource	hnsw_iterative_scan_source = PGC_S_DEFAULT;
+GucSource	hnsw_max_scan_tuples_source = PGC_S_DEFAULT;
+GucSource	hnsw_scan_mem_multiplier_source = PGC_S_DEFAULT;
 GucSource	ivfflat_probes_source = PGC_S_DEFAULT;
 GucSource	ivfflat_max_probes_source = PGC_S_DEFAULT;
 GucSource	ivfflat_iterative_scan_source = PGC_S_DEFAULT;
@@ -70,6 +78,30 @@ static bool
 check_real(double *newval, void **extra, GucSource source)
 {
 	return keep_source(extra, source);
+}
+
+static void
+assign_ef_search(int newval, void *extra)
+{
+	hnsw_ef_search_source = *(GucSource *) extra;
+}
+
+static void
+assign_hnsw_iterative_scan(int newval, void *extra)
+{
+	hnsw_iterative_scan_source = *(GucSource *) extra;
+}
+
+static void
+assign_max_scan_tuples(int newval, void *extra)
+{
+	hnsw_max_scan_tuples_source = *(GucSource *) extra;
+}
+
+static void
+assign_scan_mem_multiplier(double newval, void *extra)
+{
+	hnsw_scan_mem_multiplier_source = *(GucSource *) extra;
 }
 
 static void
@@ -122,6 +154,35 @@ assign_simd(int newval, void *extra)
 void
 guc_init(void)
 {
+	DefineCustomIntVariable("hnsw.ef_search",
+							"Sets the number of candidates an hnsw search keeps.",
+							"While nobody sets it, vecdb.target_recall decides.",
+							&hnsw_ef_search,
+							40, 1, INT_MAX,
+							PGC_USERSET, 0,
+							check_int, assign_ef_search, NULL);
+	DefineCustomEnumVariable("hnsw.iterative_scan",
+							 "Sets how an hnsw scan goes on when more rows are wanted.",
+							 "off: ef_search rows at most; relaxed_order: all rows, late finds out of order; "
+							 "strict_order: in order, late finds dropped.",
+							 &hnsw_iterative_scan,
+							 ITERATIVE_SCAN_STRICT, iterative_scan_options,
+							 PGC_USERSET, 0,
+							 check_int, assign_hnsw_iterative_scan, NULL);
+	DefineCustomIntVariable("hnsw.max_scan_tuples",
+							"Sets the most nodes an hnsw scan may visit.",
+							NULL,
+							&hnsw_max_scan_tuples,
+							INT_MAX, 1, INT_MAX,
+							PGC_USERSET, 0,
+							check_int, assign_max_scan_tuples, NULL);
+	DefineCustomRealVariable("hnsw.scan_mem_multiplier",
+							 "Sets the memory of an hnsw scan, as a multiple of work_mem.",
+							 "A scan that needs more reads the rest of the index in one pass and sorts it.",
+							 &hnsw_scan_mem_multiplier,
+							 1, 1, 1000,
+							 PGC_USERSET, 0,
+							 check_real, assign_scan_mem_multiplier, NULL);
 	DefineCustomEnumVariable("ivfflat.iterative_scan",
 							 "Sets how an ivfflat scan goes on when more rows are wanted.",
 							 "off: the first probes lists only; relaxed_order: all rows, late finds out of order; "
@@ -153,12 +214,13 @@ guc_init(void)
 							 check_simd, assign_simd, NULL);
 	DefineCustomRealVariable("vecdb.target_recall",
 							 "Sets the share of the true nearest neighbours that a search aims to find.",
-							 "Decides the effort where nobody set ivfflat.probes, by samples taken when the index was built.",
+							 "Decides the effort where nobody set hnsw.ef_search or ivfflat.probes, by samples taken when the index was built.",
 							 &vecdb_target_recall,
 							 0.95, 0.01, 1.0,
 							 PGC_USERSET, 0,
 							 check_real, assign_target_recall, NULL);
 
+	MarkGUCPrefixReserved("hnsw");
 	MarkGUCPrefixReserved("ivfflat");
 	MarkGUCPrefixReserved("vecdb");
 }

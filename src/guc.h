@@ -17,12 +17,20 @@ typedef enum IterativeScan
 	ITERATIVE_SCAN_STRICT
 } IterativeScan;
 
+extern int	hnsw_ef_search;
+extern int	hnsw_iterative_scan;
+extern int	hnsw_max_scan_tuples;
+extern double hnsw_scan_mem_multiplier;
 extern int	ivfflat_probes;
 extern int	ivfflat_max_probes;
 extern int	ivfflat_iterative_scan;
 extern double vecdb_target_recall;
 
 /* Where the value in force came from: see options.h for what follows. */
+extern GucSource hnsw_ef_search_source;
+extern GucSource hnsw_iterative_scan_source;
+extern GucSource hnsw_max_scan_tuples_source;
+extern GucSource hnsw_scan_mem_multiplier_source;
 extern GucSource ivfflat_probes_source;
 extern GucSource ivfflat_max_probes_source;
 extern GucSource ivfflat_iterative_scan_source;

@@ -42,9 +42,41 @@ typedef struct IvfflatSearch
 	int			iterative_scan; /* IterativeScan */
 } IvfflatSearch;
 
+/* Reloptions of hnsw; every one may be OPTION_UNSET. */
+typedef struct HnswOptions
+{
+	int32		vl_len_;		/* varlena header (do not touch directly!) */
+	int			m;
+	int			ef_construction;
+	int			codes;			/* bits of a code a dimension; 0: none */
+	int			ef_search;
+	int			iterative_scan; /* IterativeScan */
+	int			max_scan_tuples;
+	double		scan_mem_multiplier;
+	double		target_recall;
+} HnswOptions;
+
+#define HNSW_DEFAULT_M					16
+#define HNSW_DEFAULT_EF_CONSTRUCTION	64
+
+/* What a scan of an hnsw index shall do. */
+typedef struct HnswSearch
+{
+	int			ef_search;		/* 0: by target_recall */
+	double		target_recall;
+	int			iterative_scan; /* IterativeScan */
+	int			max_scan_tuples;
+	double		scan_mem_multiplier;
+} HnswSearch;
+
 extern void options_init(void);
 extern bytea *ivfflat_reloptions(Datum reloptions, bool validate);
 extern int	ivfflat_option_lists(Relation index);
 extern void ivfflat_search_options(Relation index, IvfflatSearch *search);
+extern bytea *hnsw_reloptions(Datum reloptions, bool validate);
+extern int	hnsw_option_m(Relation index);
+extern int	hnsw_option_ef_construction(Relation index);
+extern int	hnsw_option_codes(Relation index);
+extern void hnsw_search_options(Relation index, HnswSearch *search);
 
 #endif							/* VECDB_OPTIONS_H */

@@ -5,8 +5,8 @@
  *
  * The metric follows from the operator class's support procedures, as users
  * of pgvector may have classes of their own made from the same functions:
- * procedure 1 is vector_l2_squared_distance or vector_negative_inner_product,
- * and with procedure 2 (the norm) the latter means cosine.
+ * procedure 1 is vector_l2_squared_distance, vector_negative_inner_product or
+ * l1_distance, and with procedure 2 (the norm) the second means cosine.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,8 +18,9 @@
 #include "am/support.h"
 
 
+/* with_l1: the access method knows L1, too */
 Metric
-support_metric(Relation index)
+support_metric(Relation index, bool with_l1)
 {
 	FmgrInfo   *distance = index_getprocinfo(index, 1, SUPPORT_DISTANCE_PROC);
 	Oid		   *argtypes;
@@ -34,12 +35,16 @@ support_metric(Relation index)
 		if (distance->fn_addr == vector_negative_inner_product)
 			return OidIsValid(index_getprocid(index, 1, SUPPORT_NORM_PROC)) ?
 				METRIC_COSINE : METRIC_IP;
+		if (with_l1 && distance->fn_addr == l1_distance)
+			return METRIC_L1;
 	}
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("operator class of index \"%s\" has an unsupported distance function",
 					RelationGetRelationName(index)),
+			 with_l1 ?
+			 errdetail("Support function 1 must be vector_l2_squared_distance, vector_negative_inner_product or l1_distance of vecdb, for the type they take.") :
 			 errdetail("Support function 1 must be vector_l2_squared_distance or vector_negative_inner_product of vecdb, for the type they take.")));
 	pg_unreachable();
 }
@@ -55,6 +60,8 @@ support_metric_name(Metric metric)
 			return "ip";
 		case METRIC_COSINE:
 			return "cosine";
+		case METRIC_L1:
+			return "l1";
 	}
 	return "invalid";
 }

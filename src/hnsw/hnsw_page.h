@@ -54,7 +54,7 @@
  *
  * OFFSET	SIZE	DESCRIPTION
  *	0		4		ENTRY: next page of the chain; CONT: next page of the
- *					vector; or InvalidBlockNumber
+ *					vector; TIDS: next page with room; or InvalidBlockNumber
  *	4		4		CONT: block of the node
  *	8		2		CONT: place of the node on that block
  *	10		2		unused, 0
@@ -251,10 +251,13 @@ typedef struct HnswTarget
  *	38		2		recall targets in use
  *	40		4		radius: inner product: S, norms are augmented up to it
  *	44		4		entry_head: first page of the entry table
- *	48		8		seed of the rotation
- *	56		72		targets, ascending
- *	128		8		nodes at build or the last VACUUM
- *	136		8		rows at build or the last VACUUM
+ *	48		4		tids_room: a TIDS page that may have a free chunk, the
+ *					first of a list (next), or InvalidBlockNumber
+ *	52		4		unused, 0
+ *	56		8		seed of the rotation
+ *	64		72		targets, ascending
+ *	136		8		nodes at build or the last VACUUM
+ *	144		8		rows at build or the last VACUUM
  */
 typedef struct HnswMetaPageData
 {
@@ -275,6 +278,8 @@ typedef struct HnswMetaPageData
 	uint16		num_targets;
 	float		radius;
 	BlockNumber entry_head;
+	BlockNumber tids_room;
+	uint32		unused;
 	uint64		seed;
 	HnswTarget	targets[HNSW_NUM_TARGETS];
 	uint64		nodes;
@@ -284,8 +289,8 @@ typedef struct HnswMetaPageData
 typedef HnswMetaPageData *HnswMetaPage;
 
 #define HnswPageGetMeta(page) ((HnswMetaPage) HnswPageContent(page))
-StaticAssertDecl(offsetof(HnswMetaPageData, targets) == 56, "metapage layout");
-StaticAssertDecl(sizeof(HnswMetaPageData) == 144, "metapage layout");
+StaticAssertDecl(offsetof(HnswMetaPageData, targets) == 64, "metapage layout");
+StaticAssertDecl(sizeof(HnswMetaPageData) == 152, "metapage layout");
 
 #define HNSW_MEAN_FLOATS	((int) (HNSW_PAGE_CAPACITY / sizeof(float)))
 #define HNSW_CONT_HALVES	((int) (HNSW_PAGE_CAPACITY / sizeof(uint16)))

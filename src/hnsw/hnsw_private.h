@@ -72,6 +72,7 @@ typedef struct HnswQuery
 	double		error;			/* no less than |true - x| */
 	double		norm;			/* inner product: |query|, no less than */
 	double		mean_ip;		/* inner product: <query, mean> */
+	float	   *scratch;		/* padded floats */
 	RabitqQuery codes;
 } HnswQuery;
 
@@ -84,6 +85,7 @@ typedef struct HnswVisit
 	BlockNumber chunk_block;
 	uint32		rank;
 	uint16		flags;			/* 0: there was no node */
+	bool		out;			/* handed out (hnsw_scan.c) */
 	float		scale;
 	float		error;
 	float		norm;
@@ -95,7 +97,7 @@ typedef struct HnswReader
 {
 	Relation	index;
 	const HnswIndex *hnsw;
-	const HnswQuery *query;
+	HnswQuery  *query;
 	GraphSearch *search;
 	GraphMemory memory;
 	MemoryContext context;
@@ -106,10 +108,9 @@ typedef struct HnswReader
 	bool		keep_own;		/* for inserts: ... */
 	uint16	   *own;			/* ... padded halves of each visit */
 
-	float	   *scratch;		/* padded floats: where a vector takes several
-								 * pages */
-	uint16	   *half_scratch;
-	char	   *node_scratch;	/* copy of a node */
+	uint16	   *half_scratch;	/* padded halves: where a vector takes several
+								 * pages ... */
+	char	   *node_scratch;	/* ... and a copy of the node */
 } HnswReader;
 
 /* hnsw_page.c: layout, metapage, entry table */
@@ -136,15 +137,13 @@ extern void hnsw_value_alloc(const HnswIndex *hnsw, HnswValue *value);
 extern void hnsw_query_alloc(const HnswIndex *hnsw, HnswQuery *query);
 extern void hnsw_query_form(HnswQuery *query, const float *x);
 extern void hnsw_query_from_value(HnswQuery *query, const HnswValue *value);
-extern float hnsw_distance(const HnswQuery *query, const uint16 *half, float scale);
-extern float hnsw_pair_distance(const HnswIndex *hnsw, const float *a, const uint16 *half, float scale);
+extern float hnsw_distance(HnswQuery *query, const uint16 *half, float scale);
 extern double hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm);
 
 /* hnsw_node.c: a search's view of the pages */
 extern void hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,
-							 const HnswQuery *query, Size max_bytes, bool keep_own);
-extern void hnsw_reader_start(HnswReader *reader, const GraphEffort *effort,
-							  BlockNumber entry_head);
+							 HnswQuery *query, Size max_bytes, bool keep_own);
+extern void hnsw_reader_start(HnswReader *reader, const GraphEffort *effort);
 extern void hnsw_reader_free(HnswReader *reader);
 
 /* hnsw_build.c */
@@ -164,7 +163,17 @@ extern bool hnswinsert(Relation index, Datum *values, bool *isnull,
 					   IndexUniqueCheck checkUnique, bool indexUnchanged,
 					   IndexInfo *indexInfo);
 
-/* hnsw_tids.c: chunks of further heap TIDs */
+/* hnsw_tids.c: the heap TIDs of a node, chunks of further ones */
+typedef struct HnswTids
+{
+	ItemPointerData *tids;
+	uint32		n;
+	uint32		size;
+} HnswTids;
+
+extern void hnsw_tids_read(Relation index, const HnswIndex *hnsw, HnswNodeId id,
+						   ItemPointer tid, BlockNumber chunk_block,
+						   OffsetNumber chunk_offset, HnswTids *tids);
 extern void hnsw_tids_add(Relation index, const HnswMetaPageData *meta, Buffer node_buf,
 						  OffsetNumber offset, ItemPointer tid, bool building);
 

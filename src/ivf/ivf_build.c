@@ -1028,7 +1028,7 @@ ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	build.heap = heap;
 	build.index = index;
 	build.indexInfo = indexInfo;
-	build.metric = support_metric(index);
+	build.metric = support_metric(index, false);
 	build.dims = support_dims(index, "ivfflat", VECTOR_MAX_DIM);
 
 	ivf_sample_rows(heap, index, indexInfo, build.metric, build.dims, memory / 2,
@@ -1054,7 +1054,7 @@ ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 void
 ivfflatbuildempty(Relation index)
 {
-	build_empty(index, INIT_FORKNUM, support_metric(index),
+	build_empty(index, INIT_FORKNUM, support_metric(index, false),
 				support_dims(index, "ivfflat", VECTOR_MAX_DIM));
 	log_newpage_range(index, INIT_FORKNUM, 0,
 					  RelationGetNumberOfBlocksInFork(index, INIT_FORKNUM), true);

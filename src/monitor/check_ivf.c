@@ -153,7 +153,7 @@ check_meta(IvfCheck *ivf)
 {
 	Check	   *check = ivf->check;
 	int			dims = TupleDescAttr(RelationGetDescr(check->index), 0)->atttypmod;
-	Metric		metric = support_metric(check->index);
+	Metric		metric = support_metric(check->index, false);
 	PGAlignedBlock image;
 	const char *flaw;
 

@@ -72,5 +72,6 @@ vector_check_same_dim(const Vector *a, const Vector *b)
  */
 extern Datum vector_l2_squared_distance(PG_FUNCTION_ARGS);
 extern Datum vector_negative_inner_product(PG_FUNCTION_ARGS);
+extern Datum l1_distance(PG_FUNCTION_ARGS);
 
 #endif							/* VECDB_VECTOR_H */

@@ -1,0 +1,329 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_node.c
+ *	  Gives a search of graph/ its nodes from index pages, and a place to
+ *	  start from.
+ *
+ * A visit pins one page, by the hint of where the block was last (am/page.c),
+ * takes all it needs from the node under a share lock, and lets go.  While it
+ * works, it prefetches the node that will be visited next, in portions: a node
+ * is some 40 cache lines, more than a core can wait for at once.
+ *
+ * Nothing is remembered between two visits but node numbers.  Vacuum may have
+ * freed a node meanwhile, and an insert used its place again: then the visit
+ * finds nothing, or a node that is as good as any other to hop to, since its
+ * distance and its heap TIDs are read together under the lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "hnsw/hnsw_private.h"
+#include "kernel/kernel.h"
+
+/* Entries that a search starts from. */
+#define STARTS				8
+
+/* Where a node will be, or NULL: to prefetch from. */
+static inline const char *
+guess_node(HnswReader *reader, HnswNodeId id)
+{
+	const char *page;
+
+	if (id == 0)
+		return NULL;
+	page = page_guess(reader->index, HnswNodeIdBlock(id));
+	if (page == NULL)
+		return NULL;
+	return page + SizeOfPageHeaderData +
+		(HnswNodeIdOffset(id) - 1) * (Size) reader->hnsw->meta.node_size;
+}
+
+/* Prefetch lines [from, to) bytes of a node. */
+static inline __attribute__((always_inline)) void
+prefetch_part(const char *node, Size from, Size to)
+{
+	if (node == NULL)
+		return;
+	for (Size at = from; at < to; at += 64)
+		__builtin_prefetch(node + at, 0, 3);
+}
+
+static HnswVisit *
+new_visit(HnswReader *reader, HnswNodeId id)
+{
+	HnswVisit  *visit;
+
+	if (unlikely(reader->nvisits == reader->max_visits))
+	{
+		reader->max_visits = Max(reader->max_visits * 2, 256);
+		if (reader->visits)
+			reader->visits = repalloc_huge(reader->visits, sizeof(HnswVisit) * reader->max_visits);
+		else
+			reader->visits = MemoryContextAllocHuge(reader->context,
+													sizeof(HnswVisit) * reader->max_visits);
+		if (reader->keep_own)
+		{
+			Size		bytes = mul_size(sizeof(uint16) * reader->hnsw->meta.padded, reader->max_visits);
+
+			reader->own = reader->own ? repalloc_huge(reader->own, bytes) :
+				MemoryContextAllocHuge(reader->context, bytes);
+		}
+	}
+	visit = &reader->visits[reader->nvisits++];
+	visit->node = id;
+	visit->flags = 0;
+	visit->out = false;
+	visit->distance = INFINITY;
+	return visit;
+}
+
+/*
+ * Without codes: the distances of the neighbours that the search does not know,
+ * a page each.  Returns how many are left.
+ */
+static int
+visit_neighbours(HnswReader *reader, int n, uint64 *neighbours, float *estimates)
+{
+	const HnswIndex *hnsw = reader->hnsw;
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		HnswNodeId	id = neighbours[i];
+		Buffer		buf;
+		HnswNode	node;
+		BlockNumber cont;
+		float		scale;
+
+		if (graph_search_knows(reader->search, id))
+			continue;
+		buf = page_read(reader->index, HnswNodeIdBlock(id), BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE);
+		node = hnsw_node_at(hnsw, BufferGetPage(buf), HnswNodeIdOffset(id));
+		if (node == NULL)
+		{
+			page_release(buf);
+			continue;
+		}
+		if (hnsw->meta.cont_pages == 0)
+		{
+			estimates[kept] = hnsw_distance(reader->query, node->own, node->scale);
+			page_release(buf);
+		}
+		else
+		{
+			cont = node->cont;
+			scale = node->scale;
+			page_release(buf);
+			hnsw_read_own(reader->index, hnsw, id, cont, reader->half_scratch);
+			estimates[kept] = hnsw_distance(reader->query, reader->half_scratch, scale);
+		}
+		neighbours[kept++] = id;
+	}
+	return kept;
+}
+
+static int
+visit_node(void *arg, uint64_t id, uint64_t next, float *distance,
+		   uint64_t *neighbours, float *estimates)
+{
+	HnswReader *reader = (HnswReader *) arg;
+	const HnswIndex *hnsw = reader->hnsw;
+	const HnswMetaPageData *meta = &hnsw->meta;
+	HnswVisit  *visit = new_visit(reader, id);
+	const char *ahead = guess_node(reader, next);
+	Size		codes_at = meta->node_size - meta->slots * hnsw_code_size(meta);
+	Buffer		buf;
+	HnswNode	node;
+	HnswLink   *links;
+	const uint16 *own;
+	float		d;
+	int			n = 0;
+
+	buf = page_read(reader->index, HnswNodeIdBlock(id), BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE);
+	node = hnsw_node_at(hnsw, BufferGetPage(buf), HnswNodeIdOffset(id));
+	if (unlikely(node == NULL))
+	{
+		page_release(buf);
+		return -1;
+	}
+	prefetch_part(ahead, 0, codes_at / 2);
+
+	visit->tid = node->tid;
+	visit->chunk_block = node->chunk_block;
+	visit->chunk_offset = node->chunk_offset;
+	visit->rank = node->rank;
+	visit->flags = node->flags;
+	visit->scale = node->scale;
+	visit->error = node->error;
+	visit->norm = node->norm;
+
+	own = node->own;
+	if (meta->cont_pages > 0)
+	{
+		memcpy(reader->node_scratch, node, meta->node_size);
+		page_release(buf);
+		buf = InvalidBuffer;
+		node = (HnswNode) reader->node_scratch;
+		hnsw_read_own(reader->index, hnsw, id, node->cont, reader->half_scratch);
+		own = reader->half_scratch;
+	}
+	d = hnsw_distance(reader->query, own, node->scale);
+	visit->distance = d;
+	if (reader->keep_own)
+		memcpy(reader->own + (Size) (reader->nvisits - 1) * meta->padded, own,
+			   meta->padded * sizeof(uint16));
+	*distance = (node->flags & HNSW_NODE_LIVE) ? d : INFINITY;
+	prefetch_part(ahead, codes_at / 2, codes_at);
+
+	links = HnswNodeLinks(meta, node);
+	for (int i = 0; i < node->neighbours; i++)
+		neighbours[n++] = HnswLinkNode(&links[i]);
+	if (meta->bits > 0)
+	{
+		rabitq_estimate(&reader->query->codes, d, HnswNodeCodes(meta, node),
+						HnswNodeFactors(meta, node), n, estimates);
+		prefetch_part(ahead, codes_at, meta->node_size);
+	}
+	if (buf != InvalidBuffer)
+		page_release(buf);
+	if (meta->bits == 0)
+		n = visit_neighbours(reader, n, neighbours, estimates);
+	return n;
+}
+
+static void
+interrupt(void *arg)
+{
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void *
+search_alloc(void *arg, size_t bytes)
+{
+	return MemoryContextAllocHuge((MemoryContext) arg, bytes);
+}
+
+static void
+search_release(void *arg, void *mem)
+{
+	pfree(mem);
+}
+
+/*
+ * Set up a reader in the current memory context, where all it allocates will
+ * lie.  max_bytes: for the search.  keep_own: keep the own vector of each visit.
+ */
+void
+hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,
+				 HnswQuery *query, Size max_bytes, bool keep_own)
+{
+	GraphReader graph = {visit_node, interrupt, reader, hnsw->meta.bits == 0};
+
+	memset(reader, 0, sizeof(*reader));
+	reader->index = index;
+	reader->hnsw = hnsw;
+	reader->query = query;
+	reader->context = CurrentMemoryContext;
+	reader->keep_own = keep_own;
+	if (hnsw->meta.cont_pages > 0)
+	{
+		reader->half_scratch = palloc(sizeof(uint16) * hnsw->meta.padded);
+		reader->node_scratch = palloc(hnsw->meta.node_size);
+	}
+	reader->memory.alloc = search_alloc;
+	reader->memory.release = search_release;
+	reader->memory.arg = reader->context;
+	reader->search = graph_search_create(&reader->memory, &graph, max_bytes);
+}
+
+void
+hnsw_reader_free(HnswReader *reader)
+{
+	graph_search_free(reader->search);
+	if (reader->visits)
+		pfree(reader->visits);
+	if (reader->own)
+		pfree(reader->own);
+}
+
+/* Keep the nearest STARTS, in order. */
+static int
+keep_start(int n, HnswNodeId *nodes, float *estimates, HnswNodeId node, float estimate)
+{
+	int			at;
+
+	if (n == STARTS)
+	{
+		if (!(estimate < estimates[n - 1]))
+			return n;
+		n--;
+	}
+	for (at = n; at > 0 && estimate < estimates[at - 1]; at--)
+	{
+		nodes[at] = nodes[at - 1];
+		estimates[at] = estimates[at - 1];
+	}
+	nodes[at] = node;
+	estimates[at] = estimate;
+	return n + 1;
+}
+
+/* Begin a search for reader->query: rank the entry table, start from the best. */
+void
+hnsw_reader_start(HnswReader *reader, const GraphEffort *effort)
+{
+	const HnswMetaPageData *meta = &reader->hnsw->meta;
+	BlockNumber blkno = meta->entry_head;
+	BlockNumber pages = 0;
+	HnswNodeId	starts[STARTS];
+	float		start_estimates[STARTS];
+	HnswNodeId *nodes = palloc(sizeof(HnswNodeId) * meta->entries_per_page);
+	float	   *estimates = palloc(sizeof(float) * meta->entries_per_page);
+	float		base = 0;
+	int			nstarts = 0;
+
+	reader->nvisits = 0;
+	graph_search_begin(reader->search, effort);
+
+	/* the owner of the entries' codes is the mean, which is zero when centred */
+	if (meta->bits > 0)
+		base = reader->hnsw->metric == METRIC_IP ? reader->query->base :
+			kernel->normsq(reader->query->x, meta->padded);
+
+	while (blkno != InvalidBlockNumber)
+	{
+		Buffer		buf = hnsw_read(reader->index, blkno, BUFFER_LOCK_SHARE, HNSW_PAGE_ENTRY);
+		Page		page = BufferGetPage(buf);
+		uint32		n = HnswPageEntryCount(page);
+		HnswLink   *links = HnswPageEntryLinks(meta, page);
+
+		if (n > meta->entries_per_page ||
+			((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY)
+			page_corrupted(reader->index, blkno, "The page says it holds %u entries.", n);
+		for (uint32 i = 0; i < n; i++)
+			nodes[i] = HnswLinkNode(&links[i]);
+		if (meta->bits > 0)
+			rabitq_estimate(&reader->query->codes, base, HnswPageEntryCodes(meta, page),
+							HnswPageEntryFactors(meta, page), n, estimates);
+		blkno = HnswPageGetOpaque(page)->next;
+		page_release(buf);
+
+		if (++pages > RelationGetNumberOfBlocks(reader->index))
+			page_corrupted(reader->index, meta->entry_head, "The entry table goes round in circles.");
+		if (meta->bits == 0)
+			n = visit_neighbours(reader, n, nodes, estimates);
+		for (uint32 i = 0; i < n; i++)
+			nstarts = keep_start(nstarts, starts, start_estimates, nodes[i], estimates[i]);
+		CHECK_FOR_INTERRUPTS();
+	}
+	for (int i = 0; i < nstarts; i++)
+		graph_search_start(reader->search, starts[i], start_estimates[i]);
+	pfree(nodes);
+	pfree(estimates);
+}

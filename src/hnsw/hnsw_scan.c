@@ -1,0 +1,490 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_scan.c
+ *	  hnswbeginscan, rescan, gettuple, endscan.
+ *
+ * A scan is a stream: it never learns how many rows will be asked for.  The
+ * graph search (graph/search.h) gives nodes, nearest first, and goes on as long
+ * as it is asked.  When it has visited a quarter of the nodes, or its memory is
+ * used up, the rest of the index is read in one sequential pass and sorted,
+ * which is cheaper than hopping on: so every row is handed out if the executor
+ * keeps asking.
+ *
+ * The index knows vectors in half precision, so it hands out a lower bound of
+ * each row's distance and has the executor recheck the order.  The executor
+ * gives a row out when its true distance is no more than the bound of the row
+ * handed to it last.  So bounds must never fall: the one handed out is computed
+ * with the largest rounding error seen so far, and a row whose own bound lies below what was
+ * handed out came too late.  strict_order drops and counts it (DEBUG1);
+ * relaxed_order hands it out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/relscan.h"
+#include "catalog/pg_am.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/float.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "am/pool.h"
+#include "compat.h"
+#include "guc.h"
+#include "hnsw/hnsw_private.h"
+
+/* the last pass begins when this part of the nodes is visited, ... */
+#define FINISH_SHARE		4
+/* ... but no sooner than that: the first visits are what the search is for */
+#define FINISH_MIN			1000
+/* off is pgvector's: no more rows than that where nobody set ef_search */
+#define EF_OFF				40
+/* visits for the first ten rows, at most; the search is generous beyond */
+#define ADAPTIVE_CAP		2000
+
+typedef struct HnswScanState
+{
+	MemoryContext context;		/* of all below; lives as long as the scan */
+	bool		started;
+
+	/* from here on set when the first row is asked for */
+	const HnswIndex *hnsw;
+	HnswIndex  *copy;			/* of the relation's cache, which may move */
+	HnswReader	reader;
+	HnswQuery	query;
+	bool		has_query;		/* false: ORDER BY NULL, any order will do */
+	int			iterative_scan; /* IterativeScan */
+	uint32		max_visits;		/* settings */
+	uint32		finish_visits;	/* the last pass begins */
+	Size		max_bytes;
+	uint32		limit;			/* nodes to hand out at most, or 0 */
+	uint32		nodes_out;
+
+	/* the last pass */
+	bool		finishing;
+	CandidatePool *rest;		/* nodes: a TID is where the node lies */
+
+	/* the node at hand */
+	HnswTids	tids;
+	uint32		next_tid;
+
+	double		bound;			/* handed out last */
+	float		max_error;		/* of the nodes so far */
+	float		max_norm;
+	uint64		dropped;
+	BlockNumber heap_blocks;	/* of the table, as last asked */
+} HnswScanState;
+
+/* Late rows of all finished scans of this session, for vecdb_index_stats(). */
+uint64		hnsw_session_dropped = 0;
+
+IndexScanDesc
+hnswbeginscan(Relation index, int nkeys, int norderbys)
+{
+	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "hnsw scan",
+												  ALLOCSET_DEFAULT_SIZES);
+	HnswScanState *state = MemoryContextAllocZero(context, sizeof(HnswScanState));
+
+	state->context = context;
+	scan->opaque = state;
+	scan->xs_orderbyvals = palloc0(sizeof(Datum) * Max(norderbys, 1));
+	scan->xs_orderbynulls = palloc0(sizeof(bool) * Max(norderbys, 1));
+	return scan;
+}
+
+/* Say, and count, what strict order cost; the scan is over. */
+static void
+report_dropped(HnswScanState *state)
+{
+	if (!state->started || state->dropped == 0)
+		return;
+	hnsw_session_dropped += state->dropped;
+	ereport(DEBUG1,
+			(errmsg_internal("hnsw scan dropped " UINT64_FORMAT " rows found too late for strict_order",
+							 state->dropped)));
+	state->dropped = 0;
+}
+
+void
+hnswrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+		   ScanKey orderbys, int norderbys)
+{
+	HnswScanState *state = (HnswScanState *) scan->opaque;
+
+	report_dropped(state);
+	state->started = false;
+	if (state->rest)
+		pool_free(state->rest);
+	state->rest = NULL;
+
+	if (keys && scan->numberOfKeys > 0)
+		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
+	if (orderbys && scan->numberOfOrderBys > 0)
+		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
+}
+
+/* What the scan keeps from rescan to rescan: the index's description, buffers. */
+static void
+prepare(HnswScanState *state, Relation index)
+{
+	if (state->copy)
+		return;
+	state->hnsw = hnsw_open(index);
+	/* the relation's cache may be rebuilt while the scan lives */
+	state->copy = palloc(hnsw_index_size(&state->hnsw->meta));
+	hnsw_index_fill(state->copy, &state->hnsw->meta,
+					state->hnsw->mean_rotated ? state->hnsw->mean : NULL);
+	state->hnsw = state->copy;
+	hnsw_query_alloc(state->hnsw, &state->query);
+	hnsw_reader_init(&state->reader, index, state->hnsw, &state->query, state->max_bytes, false);
+}
+
+/* The first row is asked for: read the query and the settings, start. */
+static void
+start_scan(IndexScanDesc scan, HnswScanState *state)
+{
+	Relation	index = scan->indexRelation;
+	MemoryContext old;
+	HnswSearch	search;
+	HnswMetaPageData meta;
+	GraphEffort effort = {0};
+	Datum		value;
+
+	if (scan->numberOfOrderBys != 1)
+		elog(ERROR, "cannot scan hnsw index without order");
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+		elog(ERROR, "non-MVCC snapshots are not supported with hnsw");
+
+	count_index_search(scan);
+	old = MemoryContextSwitchTo(state->context);
+	hnsw_search_options(index, &search);
+	state->max_bytes = (Size) Min(work_mem * 1024.0 * search.scan_mem_multiplier, SIZE_MAX / 2.0);
+	prepare(state, index);
+	hnsw_meta_read(index, &meta);
+
+	value = scan->orderByData->sk_argument;
+	state->has_query = (scan->orderByData->sk_flags & SK_ISNULL) == 0;
+	if (state->has_query)
+	{
+		Vector	   *query = support_value(value, state->hnsw->meta.dims);
+
+		hnsw_query_form(&state->query, query->x);
+		if ((Pointer) query != DatumGetPointer(value))
+			pfree(query);
+	}
+	else
+	{
+		float	   *zero = palloc0(sizeof(float) * state->hnsw->meta.dims);
+
+		hnsw_query_form(&state->query, zero);
+		pfree(zero);
+	}
+
+	state->iterative_scan = search.iterative_scan;
+	state->limit = 0;
+	effort.ef = search.ef_search;
+	if (state->iterative_scan == ITERATIVE_SCAN_OFF)
+	{
+		if (effort.ef == 0)
+			effort.ef = EF_OFF;
+		state->limit = effort.ef;
+	}
+	if (effort.ef == 0)
+	{
+		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
+		effort.cap = ADAPTIVE_CAP;
+	}
+	state->max_visits = search.max_scan_tuples;
+	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);
+	state->finish_visits = Max(state->finish_visits, 4 * (uint32) Min(effort.ef, INT_MAX / 8));
+	state->finishing = false;
+	state->nodes_out = 0;
+	state->tids.n = state->next_tid = 0;
+	state->bound = -get_float8_infinity();
+	state->max_error = state->max_norm = 0;
+	hnsw_reader_start(&state->reader, &effort);
+	state->started = true;
+	MemoryContextSwitchTo(old);
+}
+
+/* One bit a place, for the nodes handed out. */
+static void
+mark(uint8 *bits, const HnswMetaPageData *meta, BlockNumber nblocks, HnswNodeId id)
+{
+	uint64		bit = (uint64) HnswNodeIdBlock(id) * meta->nodes_per_page + HnswNodeIdOffset(id) - 1;
+
+	if (HnswNodeIdBlock(id) < nblocks)
+		bits[bit / 8] |= 1 << (bit % 8);
+}
+
+/*
+ * Read all nodes of the index that were not handed out into state->rest.  Nodes
+ * that are added meanwhile hold no row that our snapshot sees.
+ */
+static void
+finish(IndexScanDesc scan, HnswScanState *state)
+{
+	Relation	index = scan->indexRelation;
+	const HnswIndex *hnsw = state->hnsw;
+	const HnswMetaPageData *meta = &hnsw->meta;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	Size		bytes = (Size) nblocks * meta->nodes_per_page / 8 + 1;
+	uint8	   *out = palloc_extended(bytes, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	char	   *copy = palloc(BLCKSZ);
+	uint16	   *half = palloc(sizeof(uint16) * meta->padded);
+
+	for (uint32 i = 0; i < state->reader.nvisits; i++)
+		if (state->reader.visits[i].out)
+			mark(out, meta, nblocks, state->reader.visits[i].node);
+	state->finishing = true;
+	state->rest = pool_create(state->max_bytes);
+
+	for (BlockNumber blkno = HNSW_META_BLOCK + 1; blkno < nblocks; blkno++)
+	{
+		PageVerdict verdict;
+		Buffer		buf;
+		Page		page;
+
+		CHECK_FOR_INTERRUPTS();
+		buf = page_read_any(index, blkno, BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE, strategy, &verdict);
+		page = BufferGetPage(buf);
+		if (verdict != PAGE_OK && verdict != PAGE_ZERO)
+			page_verify(index, blkno, page, HNSW_SPECIAL_SIZE);
+		if (verdict == PAGE_ZERO || HnswPageKind(page) != HNSW_PAGE_NODE)
+		{
+			page_release(buf);
+			continue;
+		}
+		memcpy(copy, page, BLCKSZ);
+		page_release(buf);
+
+		for (int offset = 1; offset <= meta->nodes_per_page; offset++)
+		{
+			HnswNode	node = hnsw_node_at(hnsw, (Page) copy, offset);
+			HnswNodeId	id = HnswNodeIdMake(blkno, offset);
+			uint64		bit = (uint64) blkno * meta->nodes_per_page + offset - 1;
+			const uint16 *own;
+			ItemPointerData place;
+
+			if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0 ||
+				(out[bit / 8] & (1 << (bit % 8))))
+				continue;
+			own = node->own;
+			if (meta->cont_pages > 0)
+			{
+				hnsw_read_own(index, hnsw, id, node->cont, half);
+				own = half;
+			}
+			ItemPointerSet(&place, blkno, offset);
+			pool_add(state->rest, hnsw_distance(&state->query, own, node->scale), &place);
+		}
+	}
+	pool_end_batch(state->rest);
+	FreeAccessStrategy(strategy);
+	pfree(out);
+	pfree(copy);
+	pfree(half);
+}
+
+/*
+ * The bound to hand out with a node.  False: it came too late for strict order.
+ */
+static bool
+next_bound(HnswScanState *state, float distance, float error, float norm, double *bound)
+{
+	double		own;
+
+	*bound = -get_float8_infinity();
+	if (!state->has_query)
+		return true;
+
+	state->max_error = Max(state->max_error, error);
+	state->max_norm = Max(state->max_norm, norm);
+	own = hnsw_lower_bound(&state->query, distance, error, norm);
+	*bound = hnsw_lower_bound(&state->query, distance, state->max_error, state->max_norm);
+	*bound = Max(*bound, state->bound);
+	if (own >= *bound)
+		return true;
+	*bound = own;
+	return state->iterative_scan != ITERATIVE_SCAN_STRICT;
+}
+
+/* Take what the search visited next: fills state->tids.  False at the end. */
+static bool
+next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
+{
+	Relation	index = scan->indexRelation;
+
+	for (;;)
+	{
+		HnswVisit	visit;
+		uint64		id;
+		uint32		ordinal;
+		float		distance;
+		bool		ordered;
+
+		if (state->limit > 0 && state->nodes_out >= state->limit)
+			return false;
+
+		if (!state->finishing)
+		{
+			if (state->reader.nvisits >= state->max_visits)
+				graph_search_stop(state->reader.search);
+			if (graph_search_next(state->reader.search, &id, &ordinal, &distance, &ordered))
+			{
+				if (state->iterative_scan != ITERATIVE_SCAN_OFF &&
+					state->reader.nvisits >= state->finish_visits &&
+					state->reader.nvisits < state->max_visits)
+				{
+					/* this node is met again on the way */
+					finish(scan, state);
+					continue;
+				}
+				visit = state->reader.visits[ordinal];
+				state->reader.visits[ordinal].out = true;
+			}
+			else if (!graph_search_complete(state->reader.search) &&
+					 state->iterative_scan != ITERATIVE_SCAN_OFF &&
+					 state->reader.nvisits < state->max_visits)
+			{
+				finish(scan, state);
+				continue;
+			}
+			else
+				return false;
+		}
+		else
+		{
+			ItemPointerData place;
+			double		d;
+			Buffer		buf;
+			HnswNode	node;
+
+			if (!pool_pop(state->rest, &d, &place))
+				return false;
+			distance = d;
+			id = HnswNodeIdMake(ItemPointerGetBlockNumberNoCheck(&place),
+								ItemPointerGetOffsetNumberNoCheck(&place));
+			CHECK_FOR_INTERRUPTS();
+			buf = page_read(index, HnswNodeIdBlock(id), BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE);
+			node = hnsw_node_at(state->hnsw, BufferGetPage(buf), HnswNodeIdOffset(id));
+			if (node)
+			{
+				visit.tid = node->tid;
+				visit.chunk_block = node->chunk_block;
+				visit.chunk_offset = node->chunk_offset;
+				visit.error = node->error;
+				visit.norm = node->norm;
+			}
+			page_release(buf);
+			if (node == NULL)
+				continue;		/* freed since: nobody's row any more */
+		}
+
+		if (visit.chunk_offset == 0)
+		{
+			/* the common case, without a chain */
+			if (!ItemPointerIsValid(&visit.tid))
+				continue;
+			if (state->tids.size == 0)
+			{
+				state->tids.size = 32;
+				state->tids.tids = MemoryContextAlloc(state->context, sizeof(ItemPointerData) * 32);
+			}
+			state->tids.tids[0] = visit.tid;
+			state->tids.n = 1;
+		}
+		else
+		{
+			MemoryContext old = MemoryContextSwitchTo(state->context);
+
+			hnsw_tids_read(index, state->hnsw, id, &visit.tid, visit.chunk_block,
+						   visit.chunk_offset, &state->tids);
+			MemoryContextSwitchTo(old);
+			if (state->tids.n == 0)
+				continue;
+		}
+		if (!next_bound(state, distance, visit.error, visit.norm, bound))
+		{
+			state->dropped += state->tids.n;
+			state->tids.n = 0;
+			continue;
+		}
+		state->next_tid = 0;
+		state->nodes_out++;
+		return true;
+	}
+}
+
+/*
+ * ERROR when the table has no such block: left to itself, the storage manager
+ * would speak of a missing file.  What is no heap may number rows as it likes.
+ */
+static void
+check_heap_block(IndexScanDesc scan, HnswScanState *state, BlockNumber block)
+{
+	Relation	heap = scan->heapRelation;
+
+	state->heap_blocks = heap->rd_rel->relam == HEAP_TABLE_AM_OID ?
+		RelationGetNumberOfBlocks(heap) : MaxBlockNumber;
+	if (block >= state->heap_blocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" points to block %u of table \"%s\", which has %u blocks",
+						RelationGetRelationName(scan->indexRelation), block,
+						RelationGetRelationName(heap), state->heap_blocks),
+				 errhint("Please REINDEX it.")));
+}
+
+bool
+hnswgettuple(IndexScanDesc scan, ScanDirection dir)
+{
+	HnswScanState *state = (HnswScanState *) scan->opaque;
+	ItemPointer tid;
+
+	Assert(ScanDirectionIsForward(dir));
+	if (!state->started)
+		start_scan(scan, state);
+
+	if (state->next_tid >= state->tids.n)
+	{
+		double		bound;
+		MemoryContext old = MemoryContextSwitchTo(state->context);
+		bool		found = next_node(scan, state, &bound);
+
+		MemoryContextSwitchTo(old);
+		if (!found)
+			return false;
+		state->bound = bound;
+	}
+	tid = &state->tids.tids[state->next_tid++];
+	if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) >= state->heap_blocks))
+		check_heap_block(scan, state, ItemPointerGetBlockNumberNoCheck(tid));
+
+	scan->xs_heaptid = *tid;
+	scan->xs_recheck = false;
+	scan->xs_recheckorderby = state->has_query;
+	scan->xs_orderbyvals[0] = Float8GetDatum(state->bound);
+	scan->xs_orderbynulls[0] = !state->has_query;
+	return true;
+}
+
+void
+hnswendscan(IndexScanDesc scan)
+{
+	HnswScanState *state = (HnswScanState *) scan->opaque;
+
+	report_dropped(state);
+	/* a tuplesort may own files, which no memory context closes */
+	if (state->rest)
+		pool_free(state->rest);
+	MemoryContextDelete(state->context);
+	scan->opaque = NULL;
+}

@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_vector.c
+ *	  From SQL's values to those the index stores and compares, and bounds on
+ *	  the operators' distances.
+ *
+ * A value is normalised (cosine) or augmented (inner product), centred, rotated
+ * (not for L1) and rounded to half precision.  On the way it keeps account of
+ * how far what is stored may be from the truth, so that the distance to what is
+ * stored gives a bound that always holds: only such bounds may go to the
+ * executor, which raises an error when one is above the distance it computes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "hnsw/hnsw_private.h"
+#include "kernel/kernel.h"
+
+/*
+ * Rounding of everything before the half: normalisation, subtraction of the
+ * mean, the additions of the rotation, relative to the norms that went in.
+ */
+#define ROUNDING_BEFORE		(128 * (FLT_EPSILON / 2))
+
+/* Relative error of a kernel's sum of n terms (src/kernel/README.md), doubled. */
+static inline double
+sum_error(int n)
+{
+	return 2 * (n / 32.0 + 12) * (FLT_EPSILON / 2);
+}
+
+void
+hnsw_value_alloc(const HnswIndex *hnsw, HnswValue *value)
+{
+	value->x = palloc(sizeof(float) * hnsw->meta.padded);
+	value->half = palloc(sizeof(uint16) * hnsw->meta.padded);
+}
+
+/*
+ * Normalise or augment, centre, rotate: dims floats to padded ones.  False when
+ * a zero vector has no direction (cosine), or no finite norm.  size: the norms
+ * that went in, for bounds.
+ */
+static bool
+transform(const HnswIndex *hnsw, const float *x, double augment, float *out, double *size)
+{
+	int			dims = hnsw->meta.dims;
+	float	   *v = palloc(sizeof(float) * hnsw->index_dims);
+	double		normsq = kernel->normsq_double(x, dims);
+	double		mean_norm = 0;
+	bool		ok = true;
+
+	if (hnsw->metric == METRIC_COSINE)
+	{
+		/* the operator's norm underflows earlier than ours: it decides */
+		ok = kernel->normsq(x, dims) != 0 && isfinite(normsq);
+		if (ok)
+		{
+			double		scale = 1 / sqrt(normsq);
+
+			for (int i = 0; i < dims; i++)
+				v[i] = x[i] * scale;
+		}
+		*size = 1;
+	}
+	else
+	{
+		memcpy(v, x, sizeof(float) * dims);
+		*size = sqrt(normsq);
+		if (hnsw->metric == METRIC_IP)
+		{
+			v[dims] = augment;
+			*size += augment;
+		}
+	}
+	if (ok && hnsw->mean_rotated)
+	{
+		for (int i = 0; i < hnsw->index_dims; i++)
+			v[i] -= hnsw->mean[i];
+		mean_norm = sqrt(kernel->normsq_double(hnsw->mean, hnsw->index_dims));
+	}
+	*size += mean_norm;
+
+	if (!ok)
+		 /* nothing */ ;
+	else if (hnsw->rotated)
+		rotate(&hnsw->rotation, v, out);
+	else
+	{
+		memcpy(out, v, sizeof(float) * hnsw->index_dims);
+		memset(out + hnsw->index_dims, 0, sizeof(float) * (hnsw->meta.padded - hnsw->index_dims));
+	}
+	pfree(v);
+	return ok;
+}
+
+/*
+ * Make the value of dims floats; value's arrays are the caller's.  False when
+ * it has no place in the index.
+ */
+bool
+hnsw_value_form(const HnswIndex *hnsw, const float *x, HnswValue *value)
+{
+	int			padded = hnsw->meta.padded;
+	double		augment = 0;
+	double		size;
+	double		errorsq = 0;
+	double		error1 = 0;
+
+	if (hnsw->metric == METRIC_IP)
+	{
+		double		normsq = kernel->normsq_double(x, hnsw->meta.dims);
+
+		augment = sqrt(Max(0, (double) hnsw->meta.radius * hnsw->meta.radius - normsq));
+	}
+	if (!transform(hnsw, x, augment, value->x, &size))
+		return false;
+
+	kernel->half_pack(value->x, padded, value->half, &value->scale);
+	{
+		float	   *stored = palloc(sizeof(float) * padded);
+
+		kernel->half_unpack(value->half, value->scale, padded, stored);
+		for (int i = 0; i < padded; i++)
+		{
+			double		d = (double) value->x[i] - stored[i];
+
+			errorsq += d * d;
+			error1 += fabs(d);
+		}
+		memcpy(value->x, stored, sizeof(float) * padded);
+		pfree(stored);
+	}
+	if (hnsw->metric == METRIC_L1)
+		value->error = (error1 + ROUNDING_BEFORE * size * sqrt(padded)) * (1 + FLT_EPSILON);
+	else
+		value->error = (sqrt(errorsq) + ROUNDING_BEFORE * size) * (1 + FLT_EPSILON);
+	value->norm = sqrt(kernel->normsq_double(value->x, padded)) * (1 + FLT_EPSILON);
+	return true;
+}
+
+void
+hnsw_query_alloc(const HnswIndex *hnsw, HnswQuery *query)
+{
+	query->hnsw = hnsw;
+	query->x = palloc(sizeof(float) * hnsw->meta.padded);
+	query->scratch = palloc(sizeof(float) * hnsw->meta.padded);
+	query->codes.mem = NULL;
+	if (hnsw->meta.bits > 0)
+		query->codes.mem = (void *) TYPEALIGN(64, palloc(rabitq_query_size(hnsw->meta.code_dims) + 64));
+}
+
+/* Quantise what the codes are compared with: the centred, rotated query. */
+static void
+prepare_codes(HnswQuery *query, const float *centred)
+{
+	if (query->hnsw->meta.bits > 0)
+		rabitq_query_prepare(&query->codes, centred, query->hnsw->meta.code_dims,
+							 query->hnsw->meta.bits, query->codes.mem);
+}
+
+/*
+ * For inner product the own vectors are compared with R q, not centred:
+ * <q, x> = <R q, own> + <q, mean>.
+ */
+static void
+uncentre(HnswQuery *query)
+{
+	const HnswIndex *hnsw = query->hnsw;
+
+	query->mean_ip = 0;
+	if (hnsw->mean_rotated)
+		for (int i = 0; i < hnsw->meta.padded; i++)
+		{
+			query->x[i] += hnsw->mean_rotated[i];
+			query->mean_ip += (double) query->x[i] * hnsw->mean_rotated[i];
+		}
+	query->norm = sqrt(kernel->normsq_double(query->x, hnsw->meta.padded)) * (1 + 1e-6);
+	query->base = query->norm * query->norm +
+		(double) hnsw->meta.radius * hnsw->meta.radius - 2 * query->mean_ip;
+}
+
+/*
+ * Search for dims floats.  A query without direction (cosine) has distance NaN
+ * to everything, which sorts last: any order will do, so it becomes the mean.
+ */
+void
+hnsw_query_form(HnswQuery *query, const float *x)
+{
+	const HnswIndex *hnsw = query->hnsw;
+	double		size;
+
+	if (!transform(hnsw, x, 0, query->x, &size))
+		memset(query->x, 0, sizeof(float) * hnsw->meta.padded);
+	query->error = ROUNDING_BEFORE * size;
+	if (hnsw->metric == METRIC_L1)
+		query->error *= sqrt(hnsw->meta.padded);
+	prepare_codes(query, query->x);
+	if (hnsw->metric == METRIC_IP)
+		uncentre(query);
+}
+
+/* Search for the neighbours of a value that is to be inserted. */
+void
+hnsw_query_from_value(HnswQuery *query, const HnswValue *value)
+{
+	memcpy(query->x, value->x, sizeof(float) * query->hnsw->meta.padded);
+	query->error = 0;
+	prepare_codes(query, query->x);
+	if (query->hnsw->metric == METRIC_IP)
+		uncentre(query);
+}
+
+/*
+ * The distance of a stored vector, as the search sees it: squared L2, base - 2 <q,
+ * x>, or L1.
+ */
+float
+hnsw_distance(HnswQuery *query, const uint16 *half, float scale)
+{
+	int			padded = query->hnsw->meta.padded;
+
+	switch (query->hnsw->metric)
+	{
+		case METRIC_IP:
+			return query->base - 2 * kernel->ip_half(query->x, half, scale, padded);
+		case METRIC_L1:
+			kernel->half_unpack(half, scale, padded, query->scratch);
+			return kernel->l1(query->x, query->scratch, padded);
+		default:
+			return kernel->l2sq_half(query->x, half, scale, padded);
+	}
+}
+
+/*
+ * A lower bound of the operator's own distance of the row as given, from the
+ * search's distance of what is stored.  Always holds; -Infinity where nothing
+ * can be said.
+ */
+double
+hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm)
+{
+	const HnswIndex *hnsw = query->hnsw;
+	int			padded = hnsw->meta.padded;
+	double		relative = sum_error(padded);
+	double		slack = error + query->error;
+	double		bound;
+
+	if (!isfinite(distance))
+		return -INFINITY;
+	switch (hnsw->metric)
+	{
+		case METRIC_L2:
+			bound = sqrt(distance * (1 - relative)) - slack;
+			bound = Max(bound, 0) * (1 - relative);
+			break;
+		case METRIC_COSINE:
+			bound = sqrt(distance * (1 - relative)) - slack;
+			bound = Max(bound, 0);
+			bound = bound * bound / 2 - 4 * relative;
+			break;
+		case METRIC_L1:
+			bound = distance * (1 - relative) - slack;
+			bound = Max(bound, 0) * (1 - relative);
+			break;
+		case METRIC_IP:
+			{
+				/*
+				 * distance = base - 2 <x, own>, each step rounded; -<q, x> is
+				 * no less than (distance - base) / 2 - <q, mean> less what
+				 * the errors can change
+				 */
+				double		mean_norm = hnsw->mean_rotated ?
+					sqrt(kernel->normsq_double(hnsw->mean, hnsw->index_dims)) : 0;
+				double		true_norm = norm + error + mean_norm;
+
+				bound = ((double) distance - query->base) / 2 - query->mean_ip;
+				bound -= query->norm * (error + ROUNDING_BEFORE * mean_norm + relative * (true_norm + norm)) +
+					query->error * true_norm +
+					FLT_EPSILON * (fabs(query->base) + fabs(distance));
+				break;
+			}
+		default:
+			pg_unreachable();
+	}
+	/* float underflow on the way to the operator's result */
+	bound -= FLT_MIN;
+	return isnan(bound) ? -INFINITY : bound;
+}

@@ -277,6 +277,107 @@ avx512_ip_rows(const float *q, const void *rows, size_t stride, int n,
 	run_rows(q, rows, stride, n, dim, out, SUM_IP);
 }
 
+/* ---- half precision ---- */
+
+STEP __m512
+load_halves(const uint16_t *half, __m512 scale)
+{
+	return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *) half)), scale);
+}
+
+/* The first `rest` (1 .. 16) of them, +0.0 for the others (if scale is finite) */
+STEP __m512
+load_few_halves(const uint16_t *half, int rest, __m512 scale)
+{
+	__mmask16	mask = (__mmask16) ((1u << rest) - 1);
+
+	return _mm512_maskz_mul_ps(mask, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, half)), scale);
+}
+
+STEP float
+sum_half(const float *q, const uint16_t *half, float scale, int dim, SumKind kind)
+{
+	int			body = KERNEL_BODY(dim);
+	__m512		factor = _mm512_set1_ps(scale);
+	float		sum = 0.0f;
+
+	if (body > 0)
+	{
+		__m512		low = _mm512_setzero_ps();
+		__m512		high = _mm512_setzero_ps();
+
+		for (int i = 0; i < body; i += KERNEL_LANES)
+		{
+			low = add_term(low, _mm512_loadu_ps(q + i), load_halves(half + i, factor), kind);
+			high = add_term(high, _mm512_loadu_ps(q + i + 16),
+							load_halves(half + i + 16, factor), kind);
+		}
+		sum = fold(_mm512_add_ps(low, high));
+	}
+	if (body < dim)
+	{
+		float		tail[KERNEL_LANES];
+		int			rest = dim - body;
+
+		_mm512_storeu_ps(tail, load_few_halves(half + body, rest < 16 ? rest : 16, factor));
+		if (rest > 16)
+			_mm512_storeu_ps(tail + 16, load_few_halves(half + body + 16, rest - 16, factor));
+		sum = add_tail(sum, q + body, tail, rest, kind);
+	}
+	return sum;
+}
+
+static TARGET float
+avx512_l2sq_half(const float *q, const uint16_t *half, float scale, int dim)
+{
+	return sum_half(q, half, scale, dim, SUM_L2SQ);
+}
+
+static TARGET float
+avx512_ip_half(const float *q, const uint16_t *half, float scale, int dim)
+{
+	return sum_half(q, half, scale, dim, SUM_IP);
+}
+
+static TARGET void
+avx512_half_unpack(const uint16_t *half, float scale, int dim, float *out)
+{
+	__m512		factor = _mm512_set1_ps(scale);
+	int			i = 0;
+
+	for (; i + 16 <= dim; i += 16)
+		_mm512_storeu_ps(out + i, load_halves(half + i, factor));
+	if (i < dim)
+		_mm512_mask_storeu_ps(out + i, (__mmask16) ((1u << (dim - i)) - 1),
+							  load_few_halves(half + i, dim - i, factor));
+}
+
+static TARGET void
+avx512_half_pack(const float *x, int dim, uint16_t *half, float *scale)
+{
+	const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+	__m512i		largest = _mm512_setzero_si512();
+	__m512		factor;
+	float		inverse;
+
+	for (int i = 0; i < dim; i += 16)
+	{
+		__mmask16	mask = (__mmask16) (dim - i >= 16 ? 0xffff : (1 << (dim - i)) - 1);
+
+		largest = _mm512_max_epu32(largest, _mm512_and_si512(_mm512_maskz_loadu_epi32(mask, x + i), magnitude));
+	}
+	kernel_half_scale(_mm512_reduce_max_epu32(largest), scale, &inverse);
+	factor = _mm512_set1_ps(inverse);
+	for (int i = 0; i < dim; i += 16)
+	{
+		__mmask16	mask = (__mmask16) (dim - i >= 16 ? 0xffff : (1 << (dim - i)) - 1);
+		__m512		value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), factor);
+
+		_mm256_mask_storeu_epi16(half + i, mask,
+								 _mm512_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+	}
+}
+
 /*
  * The tile: 12 rows by two registers of columns is 24 sums, which with the two
  * of the panel and one of x fill the 32 registers.
@@ -336,23 +437,43 @@ avx512_ip_panels(const float *x, size_t ldx, int nx, const float *panels,
 	kernel_run_panels(&tiles, x, ldx, nx, panels, ny, dim, out, ldo);
 }
 
+#define COMMON \
+	.level = KERNEL_AVX512, \
+	.name = "avx512", \
+	.l2sq = avx512_l2sq, \
+	.ip = avx512_ip, \
+	.l1 = avx512_l1, \
+	.normsq = avx512_normsq, \
+	.cosine = avx512_cosine, \
+	.normsq_double = avx512_normsq_double, \
+	.l2sq_rows = avx512_l2sq_rows, \
+	.ip_rows = avx512_ip_rows, \
+	.ip_panels = avx512_ip_panels, \
+	.l2sq_half = avx512_l2sq_half, \
+	.ip_half = avx512_ip_half, \
+	.half_unpack = avx512_half_unpack, \
+	.half_pack = avx512_half_pack, \
+	.quantise = avx512_quantise, \
+	.code_estimate = avx512_code_estimate, \
+	.hadamard = avx512_hadamard
+
 const KernelTable kernel_avx512_table = {
-	.level = KERNEL_AVX512,
-	.name = "avx512",
-	.l2sq = avx512_l2sq,
-	.ip = avx512_ip,
-	.l1 = avx512_l1,
-	.normsq = avx512_normsq,
-	.cosine = avx512_cosine,
-	.normsq_double = avx512_normsq_double,
-	.l2sq_rows = avx512_l2sq_rows,
-	.ip_rows = avx512_ip_rows,
-	.ip_panels = avx512_ip_panels,
-	.l2sq_half = scalar_l2sq_half,
-	.ip_half = scalar_ip_half,
-	.half_unpack = scalar_half_unpack,
-	.half_pack = scalar_half_pack,
-	KERNEL_CODES(scalar),
+	COMMON,
+	.dot_i8 = scalar_dot_i8,
+	.dot_i8_ids = scalar_dot_i8_ids,
+	.code_query = scalar_code_query,
+	.code_dot = scalar_code_dot,
+	.code_pair = scalar_code_pair,
+};
+
+/* With VPOPCNTDQ and VNNI */
+const KernelTable kernel_avx512v_table = {
+	COMMON,
+	.dot_i8 = avx512v_dot_i8,
+	.dot_i8_ids = avx512v_dot_i8_ids,
+	.code_query = avx512v_code_query,
+	.code_dot = avx512v_code_dot,
+	.code_pair = avx512v_code_pair,
 };
 
 #endif							/* __x86_64__ */

@@ -30,6 +30,9 @@ const KernelTable *kernel = &kernel_scalar_table;
 #define LEAF7_EBX_AVX2	(1u << 5)
 #define LEAF7_EBX_AVX512 ((1u << 16) | (1u << 17) | (1u << 30) | (1u << 31))
 
+/* CPUID leaf 7, ECX: VNNI, VPOPCNTDQ */
+#define LEAF7_ECX_AVX512V ((1u << 11) | (1u << 14))
+
 static unsigned
 read_xcr0(void)
 {
@@ -41,8 +44,9 @@ read_xcr0(void)
 	return low;
 }
 
+/* more: the processor has what its level's table may use beyond the level. */
 static KernelLevel
-detect_level(void)
+detect_level(bool *more)
 {
 	unsigned	eax,
 				ebx,
@@ -61,17 +65,20 @@ detect_level(void)
 	if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 ||
 		(ebx & LEAF7_EBX_AVX512) != LEAF7_EBX_AVX512)
 		return KERNEL_AVX2;
+	*more = (ecx & LEAF7_ECX_AVX512V) == LEAF7_ECX_AVX512V;
 	return KERNEL_AVX512;
 }
 
 /* CPUID is dear on a virtual machine (it leaves the guest): ask once. */
+static bool best_has_more = false;
+
 static KernelLevel
 best_level(void)
 {
 	static int	known = -1;
 
 	if (known < 0)
-		known = (int) detect_level();
+		known = (int) detect_level(&best_has_more);
 	return (KernelLevel) known;
 }
 
@@ -100,7 +107,7 @@ kernel_init(void)
 }
 
 const KernelTable *
-kernel_table(KernelLevel level)
+kernel_plain_table(KernelLevel level)
 {
 	switch (level)
 	{
@@ -121,9 +128,13 @@ kernel_table(KernelLevel level)
 }
 
 const KernelTable *
-kernel_plain_table(KernelLevel level)
+kernel_table(KernelLevel level)
 {
-	return kernel_table(level);
+#if defined(__x86_64__)
+	if (level == KERNEL_AVX512 && best_level() == KERNEL_AVX512 && best_has_more)
+		return &kernel_avx512v_table;
+#endif
+	return kernel_plain_table(level);
 }
 
 bool

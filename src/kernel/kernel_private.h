@@ -173,6 +173,10 @@ extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
 	.hadamard = level##_hadamard
 
 KERNEL_DECLARE_CODES(scalar);
+#if defined(__x86_64__)
+KERNEL_DECLARE_CODES(avx512);
+KERNEL_DECLARE_CODES(avx512v);
+#endif
 
 /* Halves of a level: in the file of its distances */
 extern float scalar_l2sq_half(const float *q, const uint16_t *half, float scale, int dim);
@@ -185,6 +189,7 @@ extern const KernelTable kernel_scalar_table;
 #if defined(__x86_64__)
 extern const KernelTable kernel_avx2_table;
 extern const KernelTable kernel_avx512_table;
+extern const KernelTable kernel_avx512v_table;	/* with VPOPCNTDQ and VNNI */
 #elif defined(__aarch64__)
 extern const KernelTable kernel_neon_table;
 #endif

@@ -583,6 +583,359 @@ test_panels(const KernelTable *level)
 	report("ip_panels against sums in double, within (dim + 2) * 2^-24", level->name);
 }
 
+/* Half precision: every half, then sums and packing against scalar. */
+static void
+test_halves(const KernelTable *level, const KernelTable *scalar, const char *name)
+{
+	static uint16_t all[65536];
+	static float got[65536];
+	static const float scales[] = {1.0f, 0x1p-20f, 0x1p100f, 0x1p-126f, 0.7f};
+
+	for (int i = 0; i < 65536; i++)
+		all[i] = (uint16_t) i;
+	for (int s = 0; s < LENGTH(scales); s++)
+	{
+		level->half_unpack(all, scales[s], 65536, got);
+		for (int i = 0; i < 65536; i++)
+		{
+			int			exponent = i >> 10 & 31;
+			double		want = exponent == 31 ? (i & 0x3ff) == 0 ? INFINITY : NAN :
+				exponent == 0 ? ldexp(i & 0x3ff, -24) :
+				ldexp(1024 + (i & 0x3ff), exponent - 25);
+
+			want = (float) ((float) (i & 0x8000 ? -want : want) * scales[s]);
+			if (!same_bits(got[i], (float) want))
+				COMPLAIN("half %04x * %a is %a, not %a", i, scales[s], got[i], want);
+		}
+	}
+	report("every half unpacked", name);
+
+	for (int d = 0; d < LENGTH(dims); d++)
+		for (int f = 0; f < NUM_FLAVOURS; f++)
+			for (int round = 0; round < (dims[d] > 2000 ? 2 : 12); round++)
+			{
+				int			dim = dims[d];
+				size_t		slack = (size_t) (round % 4) * 2;
+				float	   *q = (float *) guarded(sizeof(float) * dim, 0);
+				float	   *x = (float *) guarded(sizeof(float) * dim, 0);
+				float	   *back = (float *) guarded(sizeof(float) * dim, 0);
+				uint16_t   *half = (uint16_t *) guarded(sizeof(uint16_t) * dim, slack);
+				uint16_t   *same = (uint16_t *) guarded(sizeof(uint16_t) * dim, 0);
+				float		scale = NAN;
+				float		same_scale = NAN;
+				float		largest = 0;
+				bool		finite = true;
+
+				for (int i = 0; i < dim; i++)
+				{
+					q[i] = random_float((Flavour) f);
+					x[i] = random_float((Flavour) f);
+					finite = finite && isfinite(x[i]);
+					if (fabsf(x[i]) > largest)
+						largest = fabsf(x[i]);
+				}
+				level->half_pack(x, dim, half, &scale);
+				scalar->half_pack(x, dim, same, &same_scale);
+				if (!same_bits(scale, same_scale))
+					COMPLAIN("%s dim %d: scale %a, scalar %a", flavour_names[f], dim, scale, same_scale);
+				for (int i = 0; i < dim; i++)
+					if (half[i] != same[i] && !((half[i] & 0x7fff) > 0x7c00 && (same[i] & 0x7fff) > 0x7c00))
+						COMPLAIN("%s dim %d: %a became %04x, scalar %04x", flavour_names[f], dim,
+								 x[i], half[i], same[i]);
+
+				level->half_unpack(half, scale, dim, back);
+				for (int i = 0; i < dim && finite; i++)
+					if (!(fabs((double) back[i] - x[i]) <=
+						  fmax(fabs((double) x[i]) * 0x1p-11, fmax(largest * 0x1p-38, 0x1p-149))))
+						COMPLAIN("%s dim %d: %a came back as %a (scale %a)", flavour_names[f], dim,
+								 x[i], back[i], scale);
+
+				/* any halves, and any scale */
+				if (round % 2 == 1)
+				{
+					for (int i = 0; i < dim; i++)
+						half[i] = f >= SPECIAL ? (uint16_t) random_bits() :
+							(uint16_t) (random_bits() & 0xbfff);
+					scale = round % 4 == 1 ? scale : 0.3f;
+				}
+				level->half_unpack(half, scale, dim, back);
+				if (!same_bits(level->l2sq_half(q, half, scale, dim), scalar->l2sq(q, back, dim)) ||
+					!same_bits(level->ip_half(q, half, scale, dim), scalar->ip(q, back, dim)))
+					COMPLAIN("%s dim %d scale %a: l2sq_half %a, l2sq %a; ip_half %a, ip %a",
+							 flavour_names[f], dim, scale,
+							 level->l2sq_half(q, half, scale, dim), scalar->l2sq(q, back, dim),
+							 level->ip_half(q, half, scale, dim), scalar->ip(q, back, dim));
+				release((char *) q, sizeof(float) * dim, 0);
+				release((char *) x, sizeof(float) * dim, 0);
+				release((char *) back, sizeof(float) * dim, 0);
+				release((char *) half, sizeof(uint16_t) * dim, slack);
+				release((char *) same, sizeof(uint16_t) * dim, 0);
+			}
+	report("half precision, the bits of float", name);
+}
+
+/* Bytes: each sum against the plain one. */
+static void
+test_bytes(const KernelTable *level, const char *name)
+{
+	static const int sizes[] = {0, 64, 128, 192, 384, 768, 1536, 16128};
+
+	for (int s = 0; s < LENGTH(sizes); s++)
+		for (int n = 0; n < 20; n++)
+		{
+			int			dim = sizes[s];
+			size_t		stride = dim + (size_t) (n % 3) * 5;
+			int			rows = 7;
+			size_t		size = (rows - 1) * stride + dim;
+			int8_t	   *q = (int8_t *) guarded(dim, n % 2);
+			char	   *base = guarded(size, n % 5);
+			uint32_t	ids[20];
+			int32_t		out[22];
+
+			for (int i = 0; i < dim; i++)
+				q[i] = n < 3 ? (int8_t) (n == 1 ? 127 : -127) : (int8_t) (random_bits() % 255 - 127);
+			for (size_t i = 0; i < size; i++)
+				base[i] = n < 3 ? -127 : (char) (random_bits() % 255 - 127);
+			for (int i = 0; i < n; i++)
+				ids[i] = i == 0 ? (uint32_t) rows - 1 : random_bits() % rows;
+			for (int i = 0; i < 22; i++)
+				out[i] = 12345;
+			level->dot_i8_ids(q, base, stride, ids, n, dim, out + 1);
+			for (int i = 0; i < n; i++)
+			{
+				const int8_t *row = (const int8_t *) base + ids[i] * stride;
+				int32_t		want = 0;
+
+				for (int j = 0; j < dim; j++)
+					want += q[j] * row[j];
+				if (out[i + 1] != want || level->dot_i8(q, row, dim) != want ||
+					level->dot_i8(row, q, dim) != want)
+					COMPLAIN("dim %d, row %d of %d: %d and %d, not %d", dim, i, n,
+							 out[i + 1], level->dot_i8(q, row, dim), want);
+			}
+			if (out[0] != 12345 || out[n + 1] != 12345)
+				COMPLAIN("dim %d, %d rows: wrote beside out", dim, n);
+			release((char *) q, dim, n % 2);
+			release(base, size, n % 5);
+		}
+	report("dot products of bytes", name);
+}
+
+static void
+test_quantise(const KernelTable *level, const KernelTable *scalar, const char *name)
+{
+	static const int limits[] = {1, 7, 127};
+
+	for (int d = 0; d < LENGTH(dims); d++)
+		for (int f = 0; f < NUM_FLAVOURS; f++)
+			for (int l = 0; l < LENGTH(limits); l++)
+			{
+				int			dim = dims[d];
+				float	   *x = (float *) guarded(sizeof(float) * dim, 4);
+				int8_t	   *got = (int8_t *) guarded(dim, 0);
+				int8_t	   *want = (int8_t *) guarded(dim, 0);
+				float		inverse = f == OFFSET ? limits[l] / 1001.0f : (float) limits[l];
+
+				for (int i = 0; i < dim; i++)
+					x[i] = i % 5 == 4 ? ((int) (random_bits() % 31) - 15) * 0.5f / inverse :
+						random_float((Flavour) f);
+				level->quantise(x, dim, inverse, limits[l], got);
+				scalar->quantise(x, dim, inverse, limits[l], want);
+				for (int i = 0; i < dim; i++)
+				{
+					double		exact = isnan(x[i] * inverse) ? limits[l] :
+						fmax(-limits[l], fmin(limits[l], nearbyint(x[i] * inverse)));
+
+					if (got[i] != want[i] || got[i] != exact)
+						COMPLAIN("%a * %a: %d, scalar %d, true %g", x[i], inverse, got[i], want[i], exact);
+				}
+				release((char *) x, sizeof(float) * dim, 4);
+				release((char *) got, dim, 0);
+				release((char *) want, dim, 0);
+			}
+	report("quantise", name);
+}
+
+/* The number u of one dimension of a code, by definition */
+static int
+code_value(const uint8_t *code, int dims, int bits, int i)
+{
+	int			w = 0;
+
+	for (int p = 0; p < bits; p++)
+		w = 2 * w + (code[p * (dims / 8) + i / 8] >> i % 8 & 1);
+	return 2 * w - ((1 << bits) - 1);
+}
+
+static void
+test_codes(const KernelTable *level, const char *name)
+{
+	static const int sizes[] = {128, 256, 384, 512, 640, 768, 896, 1024, 1536, 3072, 5120, 16128, 16384};
+	static const int counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 28, 31, 32, 33, 65};
+
+	for (int s = 0; s < LENGTH(sizes); s++)
+		for (int bits = 1; bits <= 4; bits *= 2)
+			for (int c = 0; c < LENGTH(counts); c++)
+				for (int kind = 0; kind < 4; kind++)
+				{
+					int			dims = sizes[s];
+					int			n = dims > 2000 && counts[c] > 9 && counts[c] != 33 ? 1 : counts[c];
+					size_t		code_size = (size_t) dims / 8 * bits;
+					size_t		slack = (size_t) (c % 5);
+					uint8_t    *codes = (uint8_t *) guarded(code_size * n, slack);
+					size_t		query_size = kernel_code_query_size(dims);
+					size_t		to_64 = (64 - query_size % 64) % 64;
+					char	   *query = guarded(query_size + to_64, 0);
+					int8_t	   *levels = (int8_t *) guarded(dims, 0);
+					int32_t		out[67];
+
+					/* all of one sign, the other, and mixed */
+					for (int i = 0; i < dims; i++)
+						levels[i] = kind == 0 ? 7 : kind == 1 ? -7 : (int8_t) (random_bits() % 15 - 7);
+					for (size_t i = 0; i < code_size * n; i++)
+						codes[i] = kind < 2 ? 0xff : kind == 2 && i % 3 == 0 ? 0 : (uint8_t) random_bits();
+					for (int i = 0; i < 67; i++)
+						out[i] = 12345;
+					level->code_query(levels, dims, query);
+					level->code_dot(query, dims, bits, codes, n, out + 1);
+					for (int i = 0; i < n; i++)
+					{
+						int32_t		want = 0;
+
+						for (int j = 0; j < dims; j++)
+							want += levels[j] * code_value(codes + i * code_size, dims, bits, j);
+						if (out[i + 1] != want)
+							COMPLAIN("dims %d bits %d code %d of %d: %d, not %d", dims, bits, i, n,
+									 out[i + 1], want);
+					}
+					if (out[0] != 12345 || out[n + 1] != 12345)
+						COMPLAIN("%d codes, dims %d: wrote beside out", n, dims);
+					if (n > 1)
+					{
+						const uint8_t *last = codes + (n - 1) * code_size;
+						int32_t		want = 0;
+
+						for (int j = 0; j < dims; j++)
+							want += code_value(codes, dims, bits, j) * code_value(last, dims, bits, j);
+						if (level->code_pair(codes, last, dims, bits) != want ||
+							level->code_pair(last, codes, dims, bits) != want)
+							COMPLAIN("dims %d bits %d: pair %d, not %d", dims, bits,
+									 level->code_pair(codes, last, dims, bits), want);
+					}
+					release((char *) codes, code_size * n, slack);
+					release(query, query_size + to_64, 0);
+					release((char *) levels, dims, 0);
+				}
+	report("codes, the integers of their definition", name);
+}
+
+static void
+test_estimates(const KernelTable *level, const KernelTable *scalar, const char *name)
+{
+	for (int n = 0; n < 70; n++)
+		for (int f = 0; f < NUM_FLAVOURS; f++)
+		{
+			int32_t    *dots = (int32_t *) guarded(sizeof(int32_t) * n, 0);
+			float	   *factors = (float *) guarded(sizeof(float) * 2 * n, 4);
+			float	   *got = (float *) guarded(sizeof(float) * n, 0);
+			float	   *want = (float *) guarded(sizeof(float) * n, 0);
+			float		step = fabsf(random_float((Flavour) f));
+			float		base = fabsf(random_float((Flavour) f));
+
+			for (int i = 0; i < n; i++)
+			{
+				dots[i] = (int32_t) (random_bits() % (15 * 7 * 2 * KERNEL_CODE_MAX_DIMS + 1)) -
+					15 * 7 * KERNEL_CODE_MAX_DIMS;
+				factors[2 * i] = random_float((Flavour) f);
+				factors[2 * i + 1] = random_float((Flavour) f);
+			}
+			level->code_estimate(dots, factors, n, step, base, got);
+			scalar->code_estimate(dots, factors, n, step, base, want);
+			for (int i = 0; i < n; i++)
+				if (memcmp(&got[i], &want[i], sizeof(float)) != 0 || !isfinite(got[i]))
+					COMPLAIN("%s: (%a + %a) + %a * %a * %d is %a, scalar %a", flavour_names[f], base,
+							 factors[2 * i], factors[2 * i + 1], step, dots[i], got[i], want[i]);
+			release((char *) dots, sizeof(int32_t) * n, 0);
+			release((char *) factors, sizeof(float) * 2 * n, 4);
+			release((char *) got, sizeof(float) * n, 0);
+			release((char *) want, sizeof(float) * n, 0);
+		}
+	report("estimates, the bits of scalar, never infinite", name);
+}
+
+/* Passes against scalar, and scalar against the definition. */
+static void
+test_hadamard(const KernelTable *level, const KernelTable *scalar, const char *name)
+{
+	static const int counts[] = {8, 16, 24, 40, 48, 96, 1008};
+
+	for (int c = 0; c < LENGTH(counts); c++)
+		for (int kind = 0; kind < 8; kind++)
+			for (int f = 0; f < NUM_FLAVOURS; f++)
+			{
+				int			rows = counts[c];
+				int			radix = kind & 1 ? 8 : 4;
+				bool		within = (kind & 2) != 0;
+				size_t		size = sizeof(float) * 16 * rows;
+				size_t		slack = f % 2 == 0 ? 0 : 4;
+				float	   *x = (float *) guarded(size, slack);
+				uint32_t   *signs = (uint32_t *) guarded(size, 0);
+				float	   *got = (float *) guarded(size, slack);
+				float	   *want = (float *) guarded(size, 0);
+
+				for (int i = 0; i < 16 * rows; i++)
+				{
+					x[i] = random_float((Flavour) f);
+					signs[i] = random_bits() & 0x80000000;
+				}
+				level->hadamard(x, got, rows, radix, kind & 4 ? signs : NULL, within, 0.25f);
+				scalar->hadamard(x, want, rows, radix, kind & 4 ? signs : NULL, within, 0.25f);
+				for (int i = 0; i < 16 * rows; i++)
+					if (!same_bits(got[i], want[i]))
+						COMPLAIN("%s rows %d radix %d%s: place %d is %a, scalar %a", flavour_names[f],
+								 rows, radix, within ? " within" : "", i, got[i], want[i]);
+				for (int i = 0; i < 16 * rows && f == UNIT; i += 37)
+				{
+					int			row = i / 16;
+					double		sum = 0;
+
+					for (int k = 0; k < radix; k++)
+						for (int j = within ? 0 : i % 16; j < (within ? 16 : i % 16 + 1); j++)
+						{
+							int			place = (row / radix + k * (rows / radix)) * 16 + j;
+							double		value = x[place];
+
+							if ((kind & 4) != 0 && signs[place] != 0)
+								value = -value;
+							if (__builtin_parity(k & row % radix) ^ (within && __builtin_parity(j & i % 16)))
+								value = -value;
+							sum += value;
+						}
+					if (within)
+						sum *= 0.25;
+					if (fabs(sum - got[i]) > 1e-5)
+						COMPLAIN("rows %d radix %d%s: place %d is %g, not %g", rows, radix,
+								 within ? " within" : "", i, got[i], sum);
+				}
+				release((char *) x, size, slack);
+				release((char *) signs, size, 0);
+				release((char *) got, size, slack);
+				release((char *) want, size, 0);
+			}
+	report("passes of a rotation, the bits of scalar", name);
+}
+
+static void
+test_codes_and_bytes(const KernelTable *level, const KernelTable *scalar, const char *name)
+{
+	test_halves(level, scalar, name);
+	test_bytes(level, name);
+	test_quantise(level, scalar, name);
+	test_codes(level, name);
+	test_estimates(level, scalar, name);
+	test_hadamard(level, scalar, name);
+}
+
 static void
 test_dispatch(void)
 {
@@ -641,6 +994,10 @@ main(void)
 		test_tails(level);
 		test_small(level);
 		test_panels(level);
+		test_codes_and_bytes(level, scalar, level->name);
+		if (kernel_plain_table((KernelLevel) i) != level)
+			test_codes_and_bytes(kernel_plain_table((KernelLevel) i), scalar,
+								 "plain avx512");
 	}
 	printf("1..%d\n", tests);
 	return failures == 0 ? 0 : 1;

@@ -421,3 +421,76 @@ hnsw_entry_target(double nodes, const HnswMetaPageData *meta)
 		return (int) Min(16, Max(nodes, 1));
 	return (int) Min(Max(2 * sqrt(Max(nodes, 1)), 16), 8192);
 }
+
+/*
+ * Append a node to the entry table, whose code is relative to the mean.  Only
+ * appended to, here; VACUUM alone takes entries out, and pages never.
+ */
+void
+hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId node,
+			   const HnswValue *value, bool building)
+{
+	const HnswMetaPageData *meta = &hnsw->meta;
+	Size		code_size = hnsw_code_size(meta);
+	uint8	   *code = palloc0(Max(code_size, 1));
+	RabitqFactor factor = {0, 0};
+	BlockNumber blkno = meta->entry_head;
+	BlockNumber pages = 0;
+
+	if (meta->bits > 0)
+	{
+		float	   *zero = palloc0(sizeof(float) * meta->padded);
+
+		rabitq_encode(value->x, zero, hnsw->mean_rotated, meta->padded, meta->code_dims,
+					  meta->bits, hnsw->form, code, &factor);
+		pfree(zero);
+	}
+
+	for (;;)
+	{
+		Buffer		buf = hnsw_read(index, blkno, BUFFER_LOCK_EXCLUSIVE, HNSW_PAGE_ENTRY);
+		Page		page = BufferGetPage(buf);
+		BlockNumber next = HnswPageGetOpaque(page)->next;
+		uint32		n = HnswPageEntryCount(page);
+		Buffer		more = InvalidBuffer;
+		PageEdit	edit;
+
+		if (n > meta->entries_per_page ||
+			((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY)
+			page_corrupted(index, blkno, "The page says it holds %u entries.", n);
+		if (n == meta->entries_per_page && next != InvalidBlockNumber)
+		{
+			page_release(buf);
+			blkno = next;
+			if (++pages > RelationGetNumberOfBlocks(index))
+				page_corrupted(index, meta->entry_head, "The entry table goes round in circles.");
+			CHECK_FOR_INTERRUPTS();
+			continue;
+		}
+
+		if (n == meta->entries_per_page)
+			more = page_new(index, MAIN_FORKNUM, HNSW_SPECIAL_SIZE, building);
+		page_edit_begin(&edit, index, building);
+		page = page_edit_add(&edit, buf, false);
+		if (more != InvalidBuffer)
+		{
+			HnswPageGetOpaque(page)->next = BufferGetBlockNumber(more);
+			page = page_edit_add(&edit, more, true);
+			hnsw_page_init(page, HNSW_PAGE_ENTRY, meta);
+			n = 0;
+		}
+		HnswLinkSet(&HnswPageEntryLinks(meta, page)[n], node, false);
+		if (meta->bits > 0)
+		{
+			HnswPageEntryFactors(meta, page)[n] = factor;
+			memcpy(HnswPageEntryCodes(meta, page) + n * code_size, code, code_size);
+		}
+		HnswPageEntryCount(page) = n + 1;
+		page_edit_commit(&edit);
+		if (more != InvalidBuffer)
+			page_release(more);
+		page_release(buf);
+		break;
+	}
+	pfree(code);
+}

@@ -128,8 +128,8 @@ extern HnswNode hnsw_node_at(const HnswIndex *hnsw, Page page, OffsetNumber offs
 extern void hnsw_read_own(Relation index, const HnswIndex *hnsw, HnswNodeId id,
 						  BlockNumber cont, uint16 *half);
 extern int	hnsw_entry_target(double nodes, const HnswMetaPageData *meta);
-extern bool hnsw_entry_add(Relation index, const HnswIndex *hnsw, BlockNumber head,
-						   HnswNodeId node, const HnswValue *value, bool building);
+extern void hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId node,
+						   const HnswValue *value, bool building);
 
 /* hnsw_vector.c: from SQL's values to the index's, and bounds */
 extern bool hnsw_value_form(const HnswIndex *hnsw, const float *x, HnswValue *value);

@@ -164,7 +164,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	count_index_search(scan);
 	old = MemoryContextSwitchTo(state->context);
 	hnsw_search_options(index, &search);
-	state->max_bytes = (Size) Min(work_mem * 1024.0 * search.scan_mem_multiplier, SIZE_MAX / 2.0);
+	state->max_bytes = (Size) Min(work_mem * 1024.0 * search.scan_mem_multiplier, 1e18);
 	prepare(state, index);
 	hnsw_meta_read(index, &meta);
 

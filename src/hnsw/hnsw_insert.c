@@ -1,0 +1,713 @@
+/*-------------------------------------------------------------------------
+ *
+ * hnsw_insert.c
+ *	  hnswinsert: one row into the graph.
+ *
+ * A search for the value finds candidates; the alpha rule (graph/prune.h) chooses
+ * its neighbours among them; then
+ *
+ *	1.	the node is written, with all its links: nobody can find it yet;
+ *	2.	its protected in-edge is written into the nearest neighbour that has
+ *		room for one; or, where none has, the node becomes an entry.  From now
+ *		on it can be found, and always will;
+ *	3.	the other neighbours get links back, a record each.
+ *
+ * A crash or an error after any record leaves a sound index: after 1 a node that
+ * nobody can find, whose row is dead then, too, since its transaction never
+ * committed; after 2 one that has fewer in-edges than it might.
+ *
+ * A row whose stored vector equals that of a node found joins that node
+ * (hnsw_tids.c).
+ *
+ * Locks: a shared heavyweight lock on page HNSW_INSERT_LOCK_BLOCK from before the
+ * search until the last link, so that VACUUM, which takes it exclusively for a
+ * moment after it has marked dead nodes, knows that nobody is about to link to
+ * them; buffer locks one page at a time (with a node's page, those of its TIDs
+ * or of its own vector).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "storage/freespace.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+
+#include "graph/prune.h"
+#include "hnsw/hnsw_private.h"
+#include "kernel/kernel.h"
+#include "quant/random.h"
+
+/* In the free-space map: a page with a free place for a node. */
+#define FSM_ROOM			(BLCKSZ / 4)
+/* Memory of the search; more than any ef_construction needs. */
+#define SEARCH_BYTES		(64 * 1024 * 1024)
+
+/* One candidate: a node that the search visited. */
+typedef struct Candidate
+{
+	HnswNodeId	node;
+	uint32		rank;
+	float		distance;		/* squared L2 of the stored vectors */
+	float	   *x;				/* own vector, padded floats */
+} Candidate;
+
+struct HnswInsert
+{
+	Relation	index;
+	bool		building;
+	MemoryContext context;		/* of this struct and all it points to */
+	MemoryContext row_context;	/* reset for each row */
+	HnswIndex  *hnsw;
+	HnswQuery	query;
+	HnswReader	reader;
+	HnswValue	value;			/* room for hnswinsert's value */
+	int			ef;
+	float	   *zero;			/* padded zeros: the mean, centred */
+};
+
+/* In the current memory context. */
+HnswInsert *
+hnsw_insert_begin(Relation index, bool building)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "hnsw insert",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	HnswInsert *insert = palloc0(sizeof(HnswInsert));
+	const HnswIndex *hnsw = hnsw_open(index);
+
+	insert->index = index;
+	insert->building = building;
+	insert->context = context;
+	insert->row_context = AllocSetContextCreate(context, "hnsw insert row",
+												ALLOCSET_DEFAULT_SIZES);
+	/* the relation's cache may be rebuilt meanwhile */
+	insert->hnsw = palloc(hnsw_index_size(&hnsw->meta));
+	hnsw_index_fill(insert->hnsw, &hnsw->meta, hnsw->mean_rotated ? hnsw->mean : NULL);
+	insert->ef = hnsw_option_ef_construction(index);
+	hnsw_query_alloc(insert->hnsw, &insert->query);
+	hnsw_value_alloc(insert->hnsw, &insert->value);
+	insert->zero = palloc0(sizeof(float) * hnsw->meta.padded);
+	hnsw_reader_init(&insert->reader, index, insert->hnsw, &insert->query, SEARCH_BYTES, true);
+	MemoryContextSwitchTo(old);
+	return insert;
+}
+
+void
+hnsw_insert_end(HnswInsert *insert)
+{
+	MemoryContextDelete(insert->context);
+}
+
+static int
+candidate_cmp(const void *pa, const void *pb)
+{
+	const Candidate *a = pa;
+	const Candidate *b = pb;
+
+	if (a->distance != b->distance)
+		return a->distance < b->distance ? -1 : 1;
+	return a->node < b->node ? -1 : a->node > b->node;
+}
+
+/*
+ * Search.  Returns candidates, nearest first; or a node whose stored vector
+ * equals the value, in *same (else 0).
+ */
+static Candidate *
+search_candidates(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeId *same)
+{
+	HnswReader *reader = &insert->reader;
+	int			padded = insert->hnsw->meta.padded;
+	GraphEffort effort = {0};
+	Candidate  *candidates = palloc(sizeof(Candidate) * insert->ef);
+	uint64		node;
+	uint32		ordinal;
+	float		distance;
+	bool		ordered;
+
+	*n = 0;
+	*same = 0;
+	hnsw_query_from_value(&insert->query, value);
+	effort.ef = insert->ef;
+	hnsw_reader_start(reader, &effort);
+	while (*n < insert->ef &&
+		   graph_search_next(reader->search, &node, &ordinal, &distance, &ordered))
+	{
+		const uint16 *own = reader->own + (Size) ordinal * padded;
+		Candidate  *candidate = &candidates[*n];
+
+		if (reader->visits[ordinal].scale == value->scale &&
+			memcmp(own, value->half, sizeof(uint16) * padded) == 0)
+		{
+			*same = node;
+			return candidates;
+		}
+		candidate->node = node;
+		candidate->rank = reader->visits[ordinal].rank;
+		candidate->x = palloc(sizeof(float) * padded);
+		kernel->half_unpack(own, reader->visits[ordinal].scale, padded, candidate->x);
+		candidate->distance = kernel->l2sq(value->x, candidate->x, padded);
+		(*n)++;
+	}
+	qsort(candidates, *n, sizeof(Candidate), candidate_cmp);
+	return candidates;
+}
+
+typedef struct PairArg
+{
+	Candidate  *candidates;
+	int			padded;
+} PairArg;
+
+static float
+pair_distance(void *arg, int a, int b)
+{
+	PairArg    *pair = arg;
+
+	return kernel->l2sq(pair->candidates[a].x, pair->candidates[b].x, pair->padded);
+}
+
+/* Join a node with the same vector.  False: it is gone, search again. */
+static bool
+join_node(HnswInsert *insert, HnswNodeId id, const HnswValue *value, ItemPointer tid)
+{
+	Relation	index = insert->index;
+	const HnswIndex *hnsw = insert->hnsw;
+	OffsetNumber offset = HnswNodeIdOffset(id);
+	Buffer		buf = page_read(index, HnswNodeIdBlock(id), BUFFER_LOCK_EXCLUSIVE, HNSW_SPECIAL_SIZE);
+	HnswNode	node = hnsw_node_at(hnsw, BufferGetPage(buf), offset);
+	bool		ok;
+
+	/*
+	 * VACUUM may have found it dead since; it cannot have freed it while we
+	 * hold the insert lock, so it still is the node with this vector.
+	 */
+	ok = node != NULL && (node->flags & HNSW_NODE_LIVE) != 0 &&
+		(hnsw->meta.cont_pages > 0 ||
+		 (node->scale == value->scale &&
+		  memcmp(node->own, value->half, sizeof(uint16) * hnsw->meta.padded) == 0));
+	if (ok)
+	{
+		if (value->error > node->error)
+		{
+			PageEdit	edit;
+			Page		page;
+
+			page_edit_begin(&edit, index, insert->building);
+			page = page_edit_add(&edit, buf, false);
+			HnswPageGetNode(&hnsw->meta, page, offset)->error = value->error;
+			page_edit_commit(&edit);
+		}
+		hnsw_tids_add(index, &hnsw->meta, buf, offset, tid, insert->building);
+	}
+	page_release(buf);
+	return ok;
+}
+
+/* A free place of a NODE page, from 1; 0: none. */
+static OffsetNumber
+free_place(const HnswMetaPageData *meta, Page page)
+{
+	if (((PageHeader) page)->pd_lower != SizeOfPageHeaderData + meta->nodes_per_page * meta->node_size)
+		return 0;
+	for (int i = 1; i <= meta->nodes_per_page; i++)
+		if ((HnswPageGetNode(meta, page, i)->flags & (HNSW_NODE_LIVE | HNSW_NODE_DEAD)) == 0)
+			return i;
+	return 0;
+}
+
+/* An exclusively locked page with a free place; fresh: it must be formatted. */
+static Buffer
+find_place(HnswInsert *insert, OffsetNumber *place, bool *fresh)
+{
+	Relation	index = insert->index;
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	BlockNumber blkno = RelationGetTargetBlock(index);
+	Buffer		buf;
+
+	*fresh = false;
+	if (blkno == InvalidBlockNumber && !insert->building)
+		blkno = GetPageWithFreeSpace(index, FSM_ROOM);
+	while (blkno != InvalidBlockNumber)
+	{
+		PageVerdict verdict;
+
+		CHECK_FOR_INTERRUPTS();
+		/* a crash may leave the map ahead of the file */
+		if (blkno < RelationGetNumberOfBlocks(index))
+		{
+			Page		page;
+
+			buf = page_read_any(index, blkno, BUFFER_LOCK_EXCLUSIVE, HNSW_SPECIAL_SIZE,
+								NULL, &verdict);
+			page = BufferGetPage(buf);
+			if (verdict == PAGE_OK && HnswPageKind(page) == HNSW_PAGE_NODE)
+			{
+				*place = free_place(meta, page);
+				if (*place != 0)
+				{
+					RelationSetTargetBlock(index, blkno);
+					return buf;
+				}
+			}
+			else if (!insert->building && blkno != HNSW_META_BLOCK &&
+					 (verdict == PAGE_ZERO ||
+					  (verdict == PAGE_OK && HnswPageKind(page) == VECDB_PAGE_FREE)))
+			{
+				*place = 1;
+				*fresh = true;
+				RelationSetTargetBlock(index, blkno);
+				return buf;
+			}
+			page_release(buf);
+		}
+		blkno = insert->building ? InvalidBlockNumber :
+			RecordAndGetPageWithFreeSpace(index, blkno, 0, FSM_ROOM);
+	}
+
+	buf = page_new(index, MAIN_FORKNUM, HNSW_SPECIAL_SIZE, insert->building);
+	*place = 1;
+	*fresh = true;
+	RelationSetTargetBlock(index, BufferGetBlockNumber(buf));
+	return buf;
+}
+
+/*
+ * Write the own vector to CONT pages, the last one first.  Returns the first.
+ * The node's page is locked meanwhile; nobody waits for it who holds one of
+ * these.
+ */
+static BlockNumber
+write_own(HnswInsert *insert, HnswNodeId id, const uint16 *half)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	BlockNumber next = InvalidBlockNumber;
+
+	for (int i = meta->cont_pages - 1; i >= 0; i--)
+	{
+		int			first = i * HNSW_CONT_HALVES;
+		int			n = Min((int) meta->padded - first, HNSW_CONT_HALVES);
+		Buffer		buf = page_new(insert->index, MAIN_FORKNUM, HNSW_SPECIAL_SIZE, insert->building);
+		PageEdit	edit;
+		Page		page;
+
+		page_edit_begin(&edit, insert->index, insert->building);
+		page = page_edit_add(&edit, buf, true);
+		hnsw_page_init(page, HNSW_PAGE_CONT, meta);
+		memcpy(HnswPageContent(page), half + first, n * sizeof(uint16));
+		HnswPageSetUsed(page, n * sizeof(uint16));
+		HnswPageGetOpaque(page)->next = next;
+		HnswPageGetOpaque(page)->owner_block = HnswNodeIdBlock(id);
+		HnswPageGetOpaque(page)->owner_offset = HnswNodeIdOffset(id);
+		page_edit_commit(&edit);
+		next = BufferGetBlockNumber(buf);
+		page_release(buf);
+	}
+	return next;
+}
+
+/* Step 1: write the node.  Returns its number. */
+static HnswNodeId
+write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
+		   const Candidate *candidates, const int *chosen, int nchosen,
+		   uint32 rank, uint16 flags)
+{
+	const HnswIndex *hnsw = insert->hnsw;
+	const HnswMetaPageData *meta = &hnsw->meta;
+	Size		code_size = hnsw_code_size(meta);
+	HnswNode	image = palloc0(meta->node_size);
+	RabitqFactor *factors = HnswNodeFactors(meta, image);
+	HnswLink   *links = HnswNodeLinks(meta, image);
+	uint8	   *codes = HnswNodeCodes(meta, image);
+	PageEdit	edit;
+	Page		page;
+	Buffer		buf;
+	OffsetNumber place;
+	bool		fresh;
+	HnswNodeId	id;
+
+	image->tid = *tid;
+	image->flags = HNSW_NODE_LIVE | flags;
+	image->rank = rank;
+	image->neighbours = nchosen;
+	image->scale = value->scale;
+	image->error = value->error;
+	image->norm = value->norm;
+	image->chunk_block = InvalidBlockNumber;
+	image->cont = InvalidBlockNumber;
+	if (meta->cont_pages == 0)
+		memcpy(image->own, value->half, sizeof(uint16) * meta->padded);
+	for (int i = 0; i < nchosen; i++)
+	{
+		const Candidate *candidate = &candidates[chosen[i]];
+
+		HnswLinkSet(&links[i], candidate->node, false);
+		if (meta->bits > 0)
+			rabitq_encode(candidate->x, value->x, hnsw->mean_rotated, meta->padded,
+						  meta->code_dims, meta->bits, hnsw->form,
+						  codes + i * code_size, &factors[i]);
+	}
+
+	buf = find_place(insert, &place, &fresh);
+	id = HnswNodeIdMake(BufferGetBlockNumber(buf), place);
+	if (meta->cont_pages > 0)
+		image->cont = write_own(insert, id, value->half);
+	page_edit_begin(&edit, insert->index, insert->building);
+	page = page_edit_add(&edit, buf, fresh);
+	if (fresh)
+		hnsw_page_init(page, HNSW_PAGE_NODE, meta);
+	memcpy(HnswPageGetNode(meta, page, place), image, meta->node_size);
+	page_edit_commit(&edit);
+	page_release(buf);
+	if (fresh && meta->nodes_per_page > 1 && !insert->building)
+		RecordPageWithFreeSpace(insert->index, HnswNodeIdBlock(id), FSM_ROOM);
+	pfree(image);
+	return id;
+}
+
+/*
+ * Which link of a full node makes room for a link to the value; -1: none
+ * should.  must: one has to.
+ *
+ * The value is one more candidate of the node.  By the alpha rule a neighbour
+ * that the value is much nearer to than the node is can be reached through the
+ * value: the farthest such goes.  Failing that, a value that can be reached
+ * through a neighbour of the node needs no link.  Otherwise the farthest
+ * neighbour gives way, if it is farther than the value.  All distances are
+ * those the codes tell.
+ */
+static int
+choose_victim(HnswInsert *insert, HnswNode node, const Candidate *owner, bool must)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	Size		code_size = hnsw_code_size(meta);
+	const RabitqFactor *factors = HnswNodeFactors(meta, node);
+	const HnswLink *links = HnswNodeLinks(meta, node);
+	const uint8 *codes = HnswNodeCodes(meta, node);
+	int			n = node->neighbours;
+	float		to_value[HNSW_MAX_SLOTS];
+	int			farthest = -1;
+	float		farthest_distance = -1;
+	int			occluded = -1;
+	float		occluded_distance = -1;
+	bool		redundant = false;
+
+	rabitq_estimate(&insert->query.codes, owner->distance, codes, factors, n, to_value);
+	for (int i = 0; i < n; i++)
+	{
+		float		d = factors[i].add + factors[i].mul *
+			rabitq_code_ip(codes + i * code_size, owner->x, meta->code_dims, meta->bits);
+
+		if (d < owner->distance && HNSW_ALPHA * to_value[i] <= owner->distance)
+			redundant = true;
+		if (HnswLinkIsProtected(&links[i]))
+			continue;
+		if (d > farthest_distance)
+		{
+			farthest = i;
+			farthest_distance = d;
+		}
+		if (d > owner->distance && HNSW_ALPHA * to_value[i] <= d && d > occluded_distance)
+		{
+			occluded = i;
+			occluded_distance = d;
+		}
+	}
+	if (occluded >= 0)
+		return occluded;
+	if (must)
+		return farthest;
+	return !redundant && farthest_distance > owner->distance ? farthest : -1;
+}
+
+/*
+ * The same without codes: the neighbours' vectors are read, nothing is locked
+ * meanwhile.  links: a copy of the node's.
+ */
+static int
+choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
+						 const HnswValue *value, const Candidate *owner, bool must)
+{
+	const HnswIndex *hnsw = insert->hnsw;
+	int			padded = hnsw->meta.padded;
+	uint16	   *half = palloc(sizeof(uint16) * padded);
+	float	   *x = palloc(sizeof(float) * padded);
+	int			farthest = -1;
+	float		farthest_distance = -1;
+	int			occluded = -1;
+	float		occluded_distance = -1;
+	bool		redundant = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		HnswNodeId	id = HnswLinkNode(&links[i]);
+		Buffer		buf;
+		HnswNode	node;
+		float		scale = 0;
+		float		d;
+		float		to_value;
+		BlockNumber cont = InvalidBlockNumber;
+
+		CHECK_FOR_INTERRUPTS();
+		buf = page_read(insert->index, HnswNodeIdBlock(id), BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE);
+		node = hnsw_node_at(hnsw, BufferGetPage(buf), HnswNodeIdOffset(id));
+		if (node)
+		{
+			scale = node->scale;
+			cont = node->cont;
+			if (hnsw->meta.cont_pages == 0)
+				memcpy(half, node->own, sizeof(uint16) * padded);
+		}
+		page_release(buf);
+		if (node == NULL)
+			return i;			/* leads nowhere */
+		if (hnsw->meta.cont_pages > 0)
+			hnsw_read_own(insert->index, hnsw, id, cont, half);
+		kernel->half_unpack(half, scale, padded, x);
+		d = kernel->l2sq(owner->x, x, padded);
+		to_value = kernel->l2sq(value->x, x, padded);
+
+		if (d < owner->distance && HNSW_ALPHA * to_value <= owner->distance)
+			redundant = true;
+		if (HnswLinkIsProtected(&links[i]))
+			continue;
+		if (d > farthest_distance)
+		{
+			farthest = i;
+			farthest_distance = d;
+		}
+		if (d > owner->distance && HNSW_ALPHA * to_value <= d && d > occluded_distance)
+		{
+			occluded = i;
+			occluded_distance = d;
+		}
+	}
+	pfree(half);
+	pfree(x);
+	if (occluded >= 0)
+		return occluded;
+	if (must)
+		return farthest;
+	return !redundant && farthest_distance > owner->distance ? farthest : -1;
+}
+
+/*
+ * Steps 2 and 3: write a link to the new node into a neighbour.  protect: as its
+ * protected in-edge.  False when that was not possible: the neighbour died, or
+ * has too many protected links.  (An ordinary link that the neighbour does not want
+ * is no failure.)
+ */
+static bool
+link_back(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
+		  const Candidate *owner, bool protect)
+{
+	Relation	index = insert->index;
+	const HnswIndex *hnsw = insert->hnsw;
+	const HnswMetaPageData *meta = &hnsw->meta;
+	Size		code_size = hnsw_code_size(meta);
+	uint8	   *code = palloc0(Max(code_size, 1));
+	RabitqFactor factor = {0, 0};
+	OffsetNumber offset = HnswNodeIdOffset(owner->node);
+	HnswLink   *seen = NULL;
+	int			victim = -1;
+
+	if (meta->bits > 0)
+		rabitq_encode(value->x, owner->x, hnsw->mean_rotated, meta->padded,
+					  meta->code_dims, meta->bits, hnsw->form, code, &factor);
+
+	for (;;)
+	{
+		Buffer		buf = page_read(index, HnswNodeIdBlock(owner->node), BUFFER_LOCK_EXCLUSIVE,
+									HNSW_SPECIAL_SIZE);
+		HnswNode	node = hnsw_node_at(hnsw, BufferGetPage(buf), offset);
+		HnswLink   *links;
+		PageEdit	edit;
+		int			place;
+		int			nprotected = 0;
+
+		if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0)
+		{
+			page_release(buf);
+			return false;
+		}
+		links = HnswNodeLinks(meta, node);
+		for (int i = 0; i < node->neighbours; i++)
+			nprotected += HnswLinkIsProtected(&links[i]);
+		if (protect && nprotected >= meta->slots / 2)
+		{
+			page_release(buf);
+			return false;
+		}
+
+		if (node->neighbours < meta->slots)
+			place = node->neighbours;
+		else if (meta->bits > 0)
+			place = choose_victim(insert, node, owner, protect);
+		else if (seen && memcmp(seen, links, sizeof(HnswLink) * meta->slots) == 0)
+			place = victim;
+		else
+		{
+			/* look at the neighbours without the lock, then come back */
+			if (seen == NULL)
+				seen = palloc(sizeof(HnswLink) * meta->slots);
+			memcpy(seen, links, sizeof(HnswLink) * meta->slots);
+			page_release(buf);
+			victim = choose_victim_by_vectors(insert, seen, meta->slots, value, owner, protect);
+			if (victim < 0)
+				return !protect;
+			continue;
+		}
+		if (place < 0)
+		{
+			page_release(buf);
+			return !protect;
+		}
+
+		page_edit_begin(&edit, index, insert->building);
+		node = HnswPageGetNode(meta, page_edit_add(&edit, buf, false), offset);
+		HnswLinkSet(&HnswNodeLinks(meta, node)[place], id, protect);
+		if (meta->bits > 0)
+		{
+			HnswNodeFactors(meta, node)[place] = factor;
+			memcpy(HnswNodeCodes(meta, node) + place * code_size, code, code_size);
+		}
+		if (place == node->neighbours)
+			node->neighbours++;
+		page_edit_commit(&edit);
+		page_release(buf);
+		return true;
+	}
+}
+
+/* Set the flag that says a node is in the entry table. */
+static void
+flag_entry(HnswInsert *insert, HnswNodeId id)
+{
+	Buffer		buf = page_read(insert->index, HnswNodeIdBlock(id), BUFFER_LOCK_EXCLUSIVE,
+								HNSW_SPECIAL_SIZE);
+	PageEdit	edit;
+
+	page_edit_begin(&edit, insert->index, insert->building);
+	HnswPageGetNode(&insert->hnsw->meta, page_edit_add(&edit, buf, false),
+					HnswNodeIdOffset(id))->flags |= HNSW_NODE_ENTRY;
+	page_edit_commit(&edit);
+	page_release(buf);
+}
+
+/*
+ * Shall this node be an entry, so that their number keeps up with that of the
+ * nodes?  hnsw_entry_target() grows by 1 / sqrt(nodes) with each.
+ */
+static bool
+entry_wanted(HnswInsert *insert)
+{
+	static uint64 random = 0;
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	double		nodes = (double) RelationGetNumberOfBlocks(insert->index) * meta->nodes_per_page;
+
+	if (random == 0)
+		random = MyProcPid;
+	return meta->bits > 0 && nodes < 8192.0 * 8192.0 / 4 &&
+		(random_next(&random) >> 11) * 0x1.0p-53 * sqrt(nodes) < 1;
+}
+
+/* Insert a formed value. */
+void
+hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	MemoryContext old;
+	Candidate  *candidates;
+	PairArg		pair;
+	float	   *distances;
+	int		   *chosen;
+	int			n;
+	int			nchosen;
+	int			anchor;
+	uint32		rank = 0;
+	bool		entry;
+	HnswNodeId	same;
+	HnswNodeId	id;
+
+	if (!insert->building)
+		LockPage(insert->index, HNSW_INSERT_LOCK_BLOCK, ShareLock);
+	old = MemoryContextSwitchTo(insert->row_context);
+
+	for (;;)
+	{
+		candidates = search_candidates(insert, value, &n, &same);
+		if (same == 0)
+			break;
+		if (join_node(insert, same, value, tid))
+			goto done;
+		CHECK_FOR_INTERRUPTS();
+	}
+
+	pair.candidates = candidates;
+	pair.padded = meta->padded;
+	distances = palloc(sizeof(float) * Max(n, 1));
+	chosen = palloc(sizeof(int) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		distances[i] = candidates[i].distance;
+	nchosen = graph_prune(n, distances, NULL, meta->slots, HNSW_ALPHA, false,
+						  pair_distance, &pair, chosen);
+	for (int i = 0; i < nchosen; i++)
+		rank = Max(rank, candidates[chosen[i]].rank + 1);
+
+	entry = nchosen == 0 || entry_wanted(insert);
+	id = write_node(insert, value, tid, candidates, chosen, nchosen, rank,
+					entry ? HNSW_NODE_ENTRY : 0);
+	for (anchor = 0; anchor < nchosen; anchor++)
+		if (link_back(insert, id, value, &candidates[chosen[anchor]], true))
+			break;
+	if (entry || anchor == nchosen)
+	{
+		if (!entry)
+			flag_entry(insert, id);
+		hnsw_entry_add(insert->index, insert->hnsw, id, value, insert->building);
+	}
+	for (int i = 0; i < nchosen; i++)
+		if (i != anchor)
+			(void) link_back(insert, id, value, &candidates[chosen[i]], false);
+
+done:
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(insert->row_context);
+	if (!insert->building)
+		UnlockPage(insert->index, HNSW_INSERT_LOCK_BLOCK, ShareLock);
+}
+
+bool
+hnswinsert(Relation index, Datum *values, bool *isnull,
+		   ItemPointer heap_tid, Relation heap,
+		   IndexUniqueCheck checkUnique, bool indexUnchanged,
+		   IndexInfo *indexInfo)
+{
+	HnswInsert *insert = (HnswInsert *) indexInfo->ii_AmCache;
+	Vector	   *vector;
+
+	if (isnull[0])
+		return false;
+
+	if (insert == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(indexInfo->ii_Context);
+
+		insert = hnsw_insert_begin(index, false);
+		indexInfo->ii_AmCache = insert;
+		MemoryContextSwitchTo(old);
+	}
+	/* the executor may have opened the index anew for a later row */
+	insert->index = insert->reader.index = index;
+
+	vector = support_value(values[0], insert->hnsw->meta.dims);
+	if (hnsw_value_form(insert->hnsw, vector->x, &insert->value))
+		hnsw_insert_value(insert, &insert->value, heap_tid);
+	if ((Pointer) vector != DatumGetPointer(values[0]))
+		pfree(vector);
+	return false;
+}

@@ -33,6 +33,7 @@
 
 #define KERNEL_LANES 32
 #define KERNEL_TAIL_LANES 8
+#define KERNEL_CODE_LANES 16
 
 typedef enum KernelLevel
 {
@@ -152,6 +153,28 @@ typedef struct KernelTable
 	/* [exact] <u_a, u_b> of two codes */
 	int32_t		(*code_pair) (const uint8_t *a, const uint8_t *b, int dims,
 							  int bits);
+
+	/*
+	 * What quant/rabitq.c makes codes of; r_i = x_i - c_i, rounded to float.  Sums in KERNEL_CODE_LANES
+	 * accumulators in double (element i goes to lane i % KERNEL_CODE_LANES; lane j
+	 * takes j + 8, j + 4, j + 2, j + 1), dim a multiple of 128.  All [exact].
+	 *
+	 * code_residual: sum r r and, if rc is not NULL, sum r (c + mean) in
+	 * double; mean NULL: zero.
+	 *
+	 * code_fit: for three steps, how well u fits r: (sum u r)^2 / (sum u u), u being +-(2 level +
+	 * 1) where level is |r| * inverse, at most top (1 or 7), cut to an integer.  Float lanes.
+	 *
+	 * code_make: the code of bits planes of dims / 8 bytes, and sum u r and sum u c.
+	 * inverse is for bits > 1; 0 <= |r| * inverse < infinity.
+	 */
+	void		(*code_residual) (const float *x, const float *c,
+								  const float *mean, int dim,
+								  double *rr, double *rc);
+	void		(*code_fit) (const float *x, const float *c, int dims,
+							 const float inverse[3], float top, double fit[3]);
+	void		(*code_make) (const float *x, const float *c, int dims, int bits,
+							  float inverse, uint8_t *code, double *ur, double *uc);
 
 	/*
 	 * [exact] One pass of a rotation (quant/rotation.c).  x and y are `rows` (a

@@ -455,6 +455,9 @@ avx512_ip_panels(const float *x, size_t ldx, int nx, const float *panels,
 	.half_pack = avx512_half_pack, \
 	.quantise = avx512_quantise, \
 	.code_estimate = avx512_code_estimate, \
+	.code_residual = avx512_code_residual, \
+	.code_fit = avx512_code_fit, \
+	.code_make = avx512_code_make, \
 	.hadamard = avx512_hadamard
 
 const KernelTable kernel_avx512_table = {

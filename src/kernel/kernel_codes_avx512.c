@@ -72,6 +72,175 @@ avx512_code_estimate(const int32_t *dots, const float *factors, int n,
 	}
 }
 
+/* The tree of KERNEL_CODE_LANES sums: lanes j + 8, j + 4, j + 2, j + 1 */
+STEP double
+fold_double(__m512d low, __m512d high)
+{
+	__m512d		eight = _mm512_add_pd(low, high);
+	__m256d		four = _mm256_add_pd(_mm512_castpd512_pd256(eight),
+									 _mm512_extractf64x4_pd(eight, 1));
+	__m128d		two = _mm_add_pd(_mm256_castpd256_pd128(four),
+								 _mm256_extractf128_pd(four, 1));
+
+	return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+/* The same in float */
+STEP float
+fold_float(__m512 sum)
+{
+	__m256		eight = _mm256_add_ps(_mm512_castps512_ps256(sum),
+									  _mm512_extractf32x8_ps(sum, 1));
+	__m128		four = _mm_add_ps(_mm256_castps256_ps128(eight),
+								  _mm256_extractf128_ps(eight, 1));
+	__m128		two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+
+	return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+#define LOW(x)		_mm512_cvtps_pd(_mm512_castps512_ps256(x))
+#define HIGH(x)		_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))
+/* sum += a * b, rounded twice */
+#define ADD_PRODUCT(sum, a, b) \
+	sum = _mm512_add_pd(sum, _mm512_mul_pd(a, b))
+
+TARGET void
+avx512_code_residual(const float *x, const float *c, const float *mean,
+					 int dim, double *rr, double *rc)
+{
+	__m512d		square_low = _mm512_setzero_pd();
+	__m512d		square_high = _mm512_setzero_pd();
+	__m512d		owner_low = _mm512_setzero_pd();
+	__m512d		owner_high = _mm512_setzero_pd();
+
+	for (int i = 0; i < dim; i += 16)
+	{
+		__m512		own = _mm512_loadu_ps(c + i);
+		__m512		r = _mm512_sub_ps(_mm512_loadu_ps(x + i), own);
+		__m512d		low = LOW(r);
+		__m512d		high = HIGH(r);
+
+		ADD_PRODUCT(square_low, low, low);
+		ADD_PRODUCT(square_high, high, high);
+		if (rc != NULL)
+		{
+			__m512d		own_low = LOW(own);
+			__m512d		own_high = HIGH(own);
+
+			if (mean != NULL)
+			{
+				__m512		m = _mm512_loadu_ps(mean + i);
+
+				own_low = _mm512_add_pd(own_low, LOW(m));
+				own_high = _mm512_add_pd(own_high, HIGH(m));
+			}
+			ADD_PRODUCT(owner_low, low, own_low);
+			ADD_PRODUCT(owner_high, high, own_high);
+		}
+	}
+	*rr = fold_double(square_low, square_high);
+	if (rc != NULL)
+		*rc = fold_double(owner_low, owner_high);
+}
+
+TARGET void
+avx512_code_fit(const float *x, const float *c, int dims,
+				const float inverse[3], float top, double fit[3])
+{
+	__m512		most = _mm512_set1_ps(top);
+	__m512		ur[3];
+	__m512		uu[3];
+
+	for (int s = 0; s < 3; s++)
+		ur[s] = uu[s] = _mm512_setzero_ps();
+	for (int i = 0; i < dims; i += 16)
+	{
+		__m512		r = _mm512_abs_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(c + i)));
+
+		for (int s = 0; s < 3; s++)
+		{
+			__m512		u = _mm512_min_ps(_mm512_mul_ps(r, _mm512_set1_ps(inverse[s])), most);
+
+			u = _mm512_roundscale_ps(u, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+			u = _mm512_add_ps(_mm512_add_ps(u, u), _mm512_set1_ps(1.0f));
+			ur[s] = _mm512_add_ps(ur[s], _mm512_mul_ps(r, u));
+			uu[s] = _mm512_add_ps(uu[s], _mm512_mul_ps(u, u));
+		}
+	}
+	for (int s = 0; s < 3; s++)
+	{
+		double		sum = fold_float(ur[s]);
+
+		fit[s] = sum * sum / fold_float(uu[s]);
+	}
+}
+
+STEP void
+make_code(const float *x, const float *c, int dims, int bits, float inverse,
+		  uint8_t *code, double *ur, double *uc)
+{
+	__m512		most = _mm512_set1_ps((float) ((1 << (bits - 1)) - 1));
+	__m512		scale = _mm512_set1_ps(inverse);
+	__m512d		r_low = _mm512_setzero_pd();
+	__m512d		r_high = _mm512_setzero_pd();
+	__m512d		c_low = _mm512_setzero_pd();
+	__m512d		c_high = _mm512_setzero_pd();
+	size_t		plane = (size_t) dims / 8;
+
+	for (int i = 0; i < dims; i += 16)
+	{
+		__m512		own = _mm512_loadu_ps(c + i);
+		__m512		r = _mm512_sub_ps(_mm512_loadu_ps(x + i), own);
+		__mmask16	negative = _mm512_cmp_ps_mask(r, _mm512_setzero_ps(), _CMP_LT_OQ);
+		uint16_t	bit = (uint16_t) ~negative;
+
+		r = _mm512_abs_ps(r);
+		own = _mm512_mask_xor_ps(own, negative, own, _mm512_set1_ps(-0.0f));
+		memcpy(code + i / 8, &bit, sizeof(bit));
+		if (bits == 1)
+		{
+			r_low = _mm512_add_pd(r_low, LOW(r));
+			r_high = _mm512_add_pd(r_high, HIGH(r));
+			c_low = _mm512_add_pd(c_low, LOW(own));
+			c_high = _mm512_add_pd(c_high, HIGH(own));
+		}
+		else
+		{
+			__m512i		level = _mm512_cvttps_epi32(_mm512_min_ps(_mm512_mul_ps(r, scale), most));
+			__m512		u = _mm512_cvtepi32_ps(level);
+			__m512d		u_low;
+			__m512d		u_high;
+
+			u = _mm512_add_ps(_mm512_add_ps(u, u), _mm512_set1_ps(1.0f));
+			u_low = LOW(u);
+			u_high = HIGH(u);
+			ADD_PRODUCT(r_low, LOW(r), u_low);
+			ADD_PRODUCT(r_high, HIGH(r), u_high);
+			ADD_PRODUCT(c_low, LOW(own), u_low);
+			ADD_PRODUCT(c_high, HIGH(own), u_high);
+			for (int p = 1; p < bits; p++)
+			{
+				bit = (uint16_t) (_mm512_test_epi32_mask(level, _mm512_set1_epi32(1 << (bits - 1 - p))) ^ negative);
+				memcpy(code + p * plane + i / 8, &bit, sizeof(bit));
+			}
+		}
+	}
+	*ur = fold_double(r_low, r_high);
+	*uc = fold_double(c_low, c_high);
+}
+
+TARGET void
+avx512_code_make(const float *x, const float *c, int dims, int bits,
+				 float inverse, uint8_t *code, double *ur, double *uc)
+{
+	if (bits == 1)
+		make_code(x, c, dims, 1, inverse, code, ur, uc);
+	else if (bits == 2)
+		make_code(x, c, dims, 2, inverse, code, ur, uc);
+	else
+		make_code(x, c, dims, 4, inverse, code, ur, uc);
+}
+
 /* The first of each pair gets the sum, the second first - second. */
 #define BUTTERFLY(a, b) \
 	do { \

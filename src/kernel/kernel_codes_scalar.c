@@ -14,6 +14,7 @@
 #include "kernel/kernel_private.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 /* Four floats at once wherever the architecture's baseline has them. */
@@ -181,6 +182,126 @@ scalar_code_pair(const uint8_t *a, const uint8_t *b, int dims, int bits)
 			sum += (dims - 2 * count_different(a + p * (dims / 8), b + q * (dims / 8), dims)) *
 				(1 << (2 * bits - 2 - p - q));
 	return sum;
+}
+
+#define CODE_LANES	KERNEL_CODE_LANES
+
+/* The tree of KERNEL_CODE_LANES sums */
+#define FOLD(lane) \
+	do { \
+		for (int width = CODE_LANES / 2; width > 0; width /= 2) \
+			for (int j = 0; j < width; j++) \
+				(lane)[j] += (lane)[j + width]; \
+	} while (0)
+
+void
+scalar_code_residual(const float *x, const float *c, const float *mean,
+					 int dim, double *rr, double *rc)
+{
+	double		square[CODE_LANES] = {0};
+	double		owner[CODE_LANES] = {0};
+
+	for (size_t i = 0; i < (size_t) dim; i += CODE_LANES)
+	{
+		float		r[CODE_LANES];
+
+		for (size_t j = 0; j < CODE_LANES; j++)
+		{
+			r[j] = x[i + j] - c[i + j];
+			square[j] += (double) r[j] * (double) r[j];
+		}
+		if (rc == NULL)
+			continue;
+		if (mean == NULL)
+			for (size_t j = 0; j < CODE_LANES; j++)
+				owner[j] += (double) r[j] * (double) c[i + j];
+		else
+			for (size_t j = 0; j < CODE_LANES; j++)
+				owner[j] += (double) r[j] * ((double) c[i + j] + (double) mean[i + j]);
+	}
+	FOLD(square);
+	*rr = square[0];
+	if (rc != NULL)
+	{
+		FOLD(owner);
+		*rc = owner[0];
+	}
+}
+
+/* How many steps |r| holds, at most top, cut */
+static inline int
+level_of(float r, float inverse, float top)
+{
+	float		steps = fabsf(r) * inverse;
+
+	return (int) (steps < top ? steps : top);
+}
+
+void
+scalar_code_fit(const float *x, const float *c, int dims,
+				const float inverse[3], float top, double fit[3])
+{
+	for (int s = 0; s < 3; s++)
+	{
+		float		ur[CODE_LANES] = {0};
+		float		uu[CODE_LANES] = {0};
+
+		for (size_t i = 0; i < (size_t) dims; i += CODE_LANES)
+			for (size_t j = 0; j < CODE_LANES; j++)
+			{
+				float		r = x[i + j] - c[i + j];
+				float		u = (float) (2 * level_of(r, inverse[s], top) + 1);
+
+				ur[j] += fabsf(r) * u;
+				uu[j] += u * u;
+			}
+		FOLD(ur);
+		FOLD(uu);
+		fit[s] = (double) ur[0] * (double) ur[0] / (double) uu[0];
+	}
+}
+
+void
+scalar_code_make(const float *x, const float *c, int dims, int bits,
+				 float inverse, uint8_t *code, double *ur, double *uc)
+{
+	double		with_r[CODE_LANES] = {0};
+	double		with_c[CODE_LANES] = {0};
+	float		top = (float) ((1 << (bits - 1)) - 1);
+	int			half = 1 << (bits - 1);
+	size_t		plane_size = (size_t) dims / 8;
+
+	for (size_t i = 0; i < (size_t) dims; i += CODE_LANES)
+	{
+		unsigned	planes[4] = {0};
+
+		for (size_t j = 0; j < CODE_LANES; j++)
+		{
+			float		r = x[i + j] - c[i + j];
+			int			level = bits == 1 ? 0 : level_of(r, inverse, top);
+			int			u = 2 * level + 1;
+			int			w = half + level;	/* (u + 2^bits - 1) / 2 */
+
+			with_r[j] += (double) fabsf(r) * u;
+			if (r < 0)
+			{
+				u = -u;
+				w = half - 1 - level;
+			}
+			with_c[j] += (double) c[i + j] * u;
+			for (int p = 0; p < bits; p++)
+				planes[p] |= (unsigned) (w >> (bits - 1 - p) & 1) << j;
+		}
+		for (int p = 0; p < bits; p++)
+		{
+			code[p * plane_size + i / 8] = (uint8_t) planes[p];
+			code[p * plane_size + i / 8 + 1] = (uint8_t) (planes[p] >> 8);
+		}
+	}
+	FOLD(with_r);
+	FOLD(with_c);
+	*ur = with_r[0];
+	*uc = with_c[0];
 }
 
 /* Butterflies of n groups of Fours, group k with k + n / 2, and so on. */

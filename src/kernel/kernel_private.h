@@ -159,6 +159,14 @@ extern void level##_code_estimate(const int32_t *dots, const float *factors, \
 								  int n, float step, float base, float *out); \
 extern int32_t level##_code_pair(const uint8_t *a, const uint8_t *b, \
 								 int dims, int bits); \
+extern void level##_code_residual(const float *x, const float *c, \
+								  const float *mean, int dim, double *rr, \
+								  double *rc); \
+extern void level##_code_fit(const float *x, const float *c, int dims, \
+							 const float inverse[3], float top, double fit[3]); \
+extern void level##_code_make(const float *x, const float *c, int dims, \
+							  int bits, float inverse, uint8_t *code, \
+							  double *ur, double *uc); \
 extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
 							 const uint32_t *signs, bool within, float scale)
 
@@ -170,6 +178,9 @@ extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
 	.code_dot = level##_code_dot, \
 	.code_estimate = level##_code_estimate, \
 	.code_pair = level##_code_pair, \
+	.code_residual = level##_code_residual, \
+	.code_fit = level##_code_fit, \
+	.code_make = level##_code_make, \
 	.hadamard = level##_hadamard
 
 KERNEL_DECLARE_CODES(scalar);

@@ -3,8 +3,8 @@
  * rabitq.c
  *	  Codes of 1, 2 or 4 bits a dimension, and estimates from them.
  *
- * All sums have LANES accumulators in double and one tree, so a code and its
- * factors are the same everywhere.
+ * All sums over dimensions are the kernel's, in one order, and in double: so a
+ * code and its factors are the same everywhere.
  *
  * Whatever the values, factors are finite (limited to FACTOR_LIMIT) and so are
  * the estimates: a residual that overflows a float gets an estimate as far
@@ -19,7 +19,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define LANES		16
 #define FACTOR_LIMIT (FLT_MAX / 4)
 
 /* Codes estimated at once: their integers stay in the first-level cache. */
@@ -29,18 +28,6 @@
 #define QUERY_STEP	0.36
 #define QUERY_LIMIT	7
 
-static inline double
-fold(const double *lane)
-{
-	double		sum[LANES];
-
-	memcpy(sum, lane, sizeof(sum));
-	for (int width = LANES / 2; width > 0; width /= 2)
-		for (int j = 0; j < width; j++)
-			sum[j] += sum[j + width];
-	return sum[0];
-}
-
 static inline float
 to_factor(double value)
 {
@@ -49,148 +36,30 @@ to_factor(double value)
 	return value > -FACTOR_LIMIT ? (float) value : (float) -FACTOR_LIMIT;
 }
 
-/* What the factors are made of; u is the code's vector. */
-typedef struct Sums
-{
-	double		rr;				/* |r|^2, all dimensions */
-	double		coded_rr;		/* the same of those coded */
-	double		r_owner;		/* <r, c + mean>, all dimensions; if mean */
-	double		ur;				/* <u, r> */
-	double		uc;				/* <u, c> */
-} Sums;
-
-static void
-sum_residual(const float *x, const float *c, const float *mean, int padded,
-			 int code_dims, bool owner, Sums *sums)
-{
-	double		rr[LANES] = {0};
-	double		r_owner[LANES] = {0};
-
-	sums->coded_rr = 0;
-	for (size_t i = 0; i < (size_t) padded; i += LANES)
-	{
-		if (i == (size_t) code_dims)
-			sums->coded_rr = fold(rr);
-		for (size_t j = i; j < i + LANES; j++)
-		{
-			double		r = x[j] - c[j];
-
-			rr[j - i] += r * r;
-		}
-		if (owner && mean != NULL)
-			for (size_t j = i; j < i + LANES; j++)
-				r_owner[j - i] += (double) (x[j] - c[j]) * ((double) c[j] + (double) mean[j]);
-		else if (owner)
-			for (size_t j = i; j < i + LANES; j++)
-				r_owner[j - i] += (double) (x[j] - c[j]) * (double) c[j];
-	}
-	sums->rr = fold(rr);
-	if (code_dims == padded)
-		sums->coded_rr = sums->rr;
-	sums->r_owner = fold(r_owner);
-}
-
-/*
- * Levels above zero of each magnitude |r|: how many steps it holds, at most
- * top.  u = +-(2 level + 1).
- */
-static inline int
-level_of(float r, float inverse, float top)
-{
-	float		steps = fabsf(r) * inverse;
-
-	return (int) (steps < top ? steps : top);
-}
-
-/* cos(u, r)^2 up to the factor |r|^2, for one step */
-static double
-fit_of_step(const float *x, const float *c, int code_dims, float inverse, float top)
-{
-	double		ur[LANES] = {0};
-	int32_t		uu = 0;
-	double		sum;
-
-	for (size_t i = 0; i < (size_t) code_dims; i += LANES)
-		for (size_t j = 0; j < LANES; j++)
-		{
-			float		r = x[i + j] - c[i + j];
-			int			u = 2 * level_of(r, inverse, top) + 1;
-
-			ur[j] += (double) (fabsf(r) * (float) u);
-			uu += u * u;
-		}
-	sum = fold(ur);
-	return sum * sum / uu;
-}
-
 /* 1 / the best of a few steps around what is best for normal values */
 static float
 choose_step(const float *x, const float *c, int code_dims, int bits, double rr)
 {
-	static const double two_bits[] = {0.85, 1.0, 1.15};
-	static const double four_bits[] = {0.29, 0.335, 0.38};
-	const double *steps = bits == 2 ? two_bits : four_bits;
-	float		top = bits == 2 ? 1.0f : 7.0f;
+	static const double steps[2][3] = {
+		{0.92, 1.0, 1.08},		/* 2 bits */
+		{0.302, 0.335, 0.375}	/* 4 bits */
+	};
 	double		sigma = sqrt(rr / code_dims);
-	double		best = -1;
-	float		chosen = 0;
+	float		inverse[3];
+	double		fit[3];
+	int			best = 1;
 
-	if (!(sigma > 0))
-		return 0;
 	for (int s = 0; s < 3; s++)
 	{
-		double		exact = 1 / (steps[s] * sigma);
-		float		inverse = exact < FLT_MAX ? (float) exact : FLT_MAX;
-		double		fit = fit_of_step(x, c, code_dims, inverse, top);
+		double		exact = 1 / (steps[bits / 4][s] * sigma);
 
-		if (fit > best)
-		{
-			best = fit;
-			chosen = inverse;
-		}
+		inverse[s] = exact < FLT_MAX ? (float) exact : FLT_MAX;
 	}
-	return chosen;
-}
-
-static void
-make_code(const float *x, const float *c, int code_dims, int bits,
-		  float inverse, uint8_t *code, Sums *sums)
-{
-	double		ur[LANES] = {0};
-	double		uc[LANES] = {0};
-	float		top = (float) ((1 << (bits - 1)) - 1);
-	int			half = 1 << (bits - 1);
-	size_t		plane_size = (size_t) code_dims / 8;
-
-	for (size_t i = 0; i < (size_t) code_dims; i += LANES)
-	{
-		unsigned	planes[4] = {0};
-
-		for (size_t j = 0; j < LANES; j++)
-		{
-			float		r = x[i + j] - c[i + j];
-			int			level = bits == 1 ? 0 : level_of(r, inverse, top);
-			int			u = 2 * level + 1;
-			int			w = half + level;	/* (u + 2^bits - 1) / 2 */
-
-			ur[j] += (double) fabsf(r) * u;
-			if (r < 0)
-			{
-				u = -u;
-				w = half - 1 - level;
-			}
-			uc[j] += (double) c[i + j] * u;
-			for (int p = 0; p < bits; p++)
-				planes[p] |= (unsigned) (w >> (bits - 1 - p) & 1) << j;
-		}
-		for (int p = 0; p < bits; p++)
-		{
-			code[p * plane_size + i / 8] = (uint8_t) planes[p];
-			code[p * plane_size + i / 8 + 1] = (uint8_t) (planes[p] >> 8);
-		}
-	}
-	sums->ur = fold(ur);
-	sums->uc = fold(uc);
+	kernel->code_fit(x, c, code_dims, inverse, bits == 2 ? 1.0f : 7.0f, fit);
+	for (int s = 0; s < 3; s += 2)
+		if (fit[s] > fit[best])
+			best = s;
+	return inverse[best];
 }
 
 void
@@ -198,12 +67,28 @@ rabitq_encode(const float *x, const float *c, const float *mean, int padded,
 			  int code_dims, int bits, RabitqForm form, uint8_t *code,
 			  RabitqFactor *factor)
 {
-	Sums		sums;
-	float		inverse = 0;
+	bool		owner = form == RABITQ_IP;
+	double		rr;				/* |r|^2 */
+	double		coded_rr;		/* the same of the dimensions coded */
+	double		rc = 0;			/* <r, c + mean> */
+	double		ur;
+	double		uc;
 	double		k;
 
-	sum_residual(x, c, mean, padded, code_dims, form == RABITQ_IP, &sums);
-	if (!(sums.rr <= DBL_MAX))
+	kernel->code_residual(x, c, mean, code_dims, &coded_rr, owner ? &rc : NULL);
+	rr = coded_rr;
+	if (code_dims < padded)
+	{
+		double		rest_rr;
+		double		rest_rc = 0;
+
+		kernel->code_residual(x + code_dims, c + code_dims,
+							  mean == NULL ? NULL : mean + code_dims, padded - code_dims,
+							  &rest_rr, owner ? &rest_rc : NULL);
+		rr += rest_rr;
+		rc += rest_rc;
+	}
+	if (!(rr <= DBL_MAX))
 	{
 		/* the residual overflows: as far away as can be said */
 		memset(code, 0, rabitq_code_size(code_dims, bits));
@@ -211,17 +96,13 @@ rabitq_encode(const float *x, const float *c, const float *mean, int padded,
 		factor->mul = 0;
 		return;
 	}
-	if (bits > 1)
-		inverse = choose_step(x, c, code_dims, bits, sums.coded_rr);
-	make_code(x, c, code_dims, bits, inverse, code, &sums);
+	kernel->code_make(x, c, code_dims, bits,
+					  bits > 1 && coded_rr > 0 ? choose_step(x, c, code_dims, bits, coded_rr) : 0,
+					  code, &ur, &uc);
 
-	/*
-	 * |coded r|^2 / <u, coded r> times the whole over the coded share of
-	 * |r|^2
-	 */
-	k = sums.ur > 0 ? sums.rr / sums.ur : 0;
-	factor->add = to_factor((form == RABITQ_L2 ? sums.rr : -2 * sums.r_owner) +
-							2 * k * sums.uc);
+	/* |coded r|^2 / <u, coded r> times the whole over the coded of |r|^2 */
+	k = ur > 0 ? rr / ur : 0;
+	factor->add = to_factor((form == RABITQ_L2 ? rr : -2 * rc) + 2 * k * uc);
 	factor->mul = to_factor(-2 * k);
 }
 

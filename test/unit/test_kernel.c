@@ -925,6 +925,109 @@ test_hadamard(const KernelTable *level, const KernelTable *scalar, const char *n
 	report("passes of a rotation, the bits of scalar", name);
 }
 
+/* What codes are made of, against scalar; and scalar's code by definition. */
+static void
+test_making(const KernelTable *level, const KernelTable *scalar, const char *name)
+{
+	static const int sizes[] = {128, 256, 384, 768, 1536, 16128};
+
+	for (int s = 0; s < LENGTH(sizes); s++)
+		for (int bits = 1; bits <= 4; bits *= 2)
+			for (int f = 0; f < NUM_FLAVOURS; f++)
+				for (int round = 0; round < (sizes[s] > 2000 ? 2 : 10); round++)
+				{
+					int			dims = sizes[s];
+					size_t		size = sizeof(float) * dims;
+					size_t		code_size = (size_t) dims / 8 * bits;
+					float	   *x = (float *) guarded(size, 4);
+					float	   *c = (float *) guarded(size, 0);
+					float	   *mean = (float *) guarded(size, 8);
+					uint8_t    *code = (uint8_t *) guarded(code_size, 1);
+					uint8_t    *same = (uint8_t *) guarded(code_size, 0);
+					float		top = (float) ((1 << (bits - 1)) - 1);
+					float		inverse[3];
+					double		got[5],
+								want[5];
+
+					/* what a code is made of is finite */
+					for (int i = 0; i < dims; i++)
+					{
+						do
+							x[i] = random_float((Flavour) f);
+						while (!isfinite(x[i]) || fabsf(x[i]) > 1e38f);
+						do
+							c[i] = round == 0 && i % 3 == 0 ? x[i] : random_float((Flavour) f);
+						while (!isfinite(c[i]) || fabsf(c[i]) > 1e38f);
+						mean[i] = random_unit();
+					}
+
+#define SAME_DOUBLE(what, i) \
+	do { \
+		if (!same_bits_double(got[i], want[i])) \
+			COMPLAIN("%s dims %d bits %d: %s is %a, scalar %a", flavour_names[f], dims, bits, \
+					 what, got[i], want[i]); \
+	} while (0)
+					level->code_residual(x, c, mean, dims, &got[0], &got[1]);
+					scalar->code_residual(x, c, mean, dims, &want[0], &want[1]);
+					level->code_residual(x, c, NULL, dims, &got[2], &got[3]);
+					scalar->code_residual(x, c, NULL, dims, &want[2], &want[3]);
+					level->code_residual(x, c, NULL, dims, &got[4], NULL);
+					scalar->code_residual(x, c, NULL, dims, &want[4], NULL);
+					SAME_DOUBLE("rr", 0);
+					SAME_DOUBLE("r (c + mean)", 1);
+					SAME_DOUBLE("rr", 2);
+					SAME_DOUBLE("rc", 3);
+					SAME_DOUBLE("rr", 4);
+
+					for (int i = 0; i < 3; i++)
+					{
+						double		exact = (0.3 + 0.4 * i) * top / sqrt(want[0] / dims);
+
+						inverse[i] = exact < FLT_MAX ? (float) exact : FLT_MAX;
+					}
+					if (want[0] > 0 && want[0] < 1e74 && bits > 1)
+					{
+						level->code_fit(x, c, dims, inverse, top, got);
+						scalar->code_fit(x, c, dims, inverse, top, want);
+						SAME_DOUBLE("fit 0", 0);
+						SAME_DOUBLE("fit 1", 1);
+						SAME_DOUBLE("fit 2", 2);
+					}
+					else
+						inverse[1] = 1.0f;
+
+					level->code_make(x, c, dims, bits, inverse[1], code, &got[0], &got[1]);
+					scalar->code_make(x, c, dims, bits, inverse[1], same, &want[0], &want[1]);
+					SAME_DOUBLE("ur", 0);
+					SAME_DOUBLE("uc", 1);
+#undef SAME_DOUBLE
+					if (memcmp(code, same, code_size) != 0)
+						COMPLAIN("%s dims %d bits %d: codes differ", flavour_names[f], dims, bits);
+					want[0] = want[1] = 0;
+					for (int i = 0; i < dims; i++)
+					{
+						int			u = code_value(code, dims, bits, i);
+						float		r = x[i] - c[i];
+						float		steps = fabsf(r) * inverse[1];
+
+						if (abs(u) != 2 * (int) (steps < top ? steps : top) + 1 || (u < 0) != (r < 0))
+							COMPLAIN("%s dims %d bits %d: %a, step %a, got %d", flavour_names[f], dims,
+									 bits, r, 1 / inverse[1], u);
+						want[0] += (double) r * u;
+						want[1] += (double) c[i] * u;
+					}
+					if (!(fabs(got[0] - want[0]) <= 1e-12 * want[0]))
+						COMPLAIN("%s dims %d bits %d: ur is %g, not %g", flavour_names[f], dims, bits,
+								 got[0], want[0]);
+					release((char *) x, size, 4);
+					release((char *) c, size, 0);
+					release((char *) mean, size, 8);
+					release((char *) code, code_size, 1);
+					release((char *) same, code_size, 0);
+				}
+	report("making codes, the bits of scalar", name);
+}
+
 static void
 test_codes_and_bytes(const KernelTable *level, const KernelTable *scalar, const char *name)
 {
@@ -933,6 +1036,7 @@ test_codes_and_bytes(const KernelTable *level, const KernelTable *scalar, const 
 	test_quantise(level, scalar, name);
 	test_codes(level, name);
 	test_estimates(level, scalar, name);
+	test_making(level, scalar, name);
 	test_hadamard(level, scalar, name);
 }
 

@@ -346,3 +346,28 @@ page_new(Relation rel, ForkNumber fork, Size special_size, bool building)
 
 	return extend_relation(rel, fork);
 }
+
+/* Make a fork of an index that is being built so many blocks long. */
+void
+page_extend(Relation rel, ForkNumber fork, BlockNumber nblocks)
+{
+	for (BlockNumber blkno = RelationGetNumberOfBlocksInFork(rel, fork); blkno < nblocks; blkno++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		page_release(extend_relation(rel, fork));
+	}
+}
+
+/*
+ * Give a block of an index that is being built its content, without reading
+ * or logging it.
+ */
+void
+page_overwrite(Relation rel, ForkNumber fork, BlockNumber blkno, const char *image)
+{
+	Buffer		buf = ReadBufferExtended(rel, fork, blkno, RBM_ZERO_AND_LOCK, NULL);
+
+	memcpy(BufferGetPage(buf), image, BLCKSZ);
+	MarkBufferDirty(buf);
+	page_release(buf);
+}

@@ -109,4 +109,9 @@ extern void page_init(Page page, Size special_size, uint8 kind);
 extern Buffer page_new(Relation rel, ForkNumber fork, Size special_size,
 					   bool building);
 
+/* a build that knows where everything will be */
+extern void page_extend(Relation rel, ForkNumber fork, BlockNumber nblocks);
+extern void page_overwrite(Relation rel, ForkNumber fork, BlockNumber blkno,
+						   const char *image);
+
 #endif							/* VECDB_PAGE_H */

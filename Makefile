@@ -98,6 +98,13 @@ bench-kmeans: bench/kmeans_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kmeans_bench.c,$^) $(filter %.o,$^) -o test_unit/kmeans_bench $(LDFLAGS) -lm -lpthread
 	test_unit/kmeans_bench
 
+# The program that times a graph build in memory, and judges the graph.
+.PHONY: bench-graph-build
+bench-graph-build: bench/graph_build_bench.c $(filter src/kernel/% src/graph/%,$(OBJS))
+	@mkdir -p test_unit
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/graph_build_bench.c,$^) $(filter %.o,$^) -o test_unit/graph_build_bench $(LDFLAGS) -lm -lpthread
+	test_unit/graph_build_bench
+
 # The optional control file `vector`, for clients that send CREATE EXTENSION
 # vector. Never beside pgvector's own files: they carry the same names.
 .PHONY: install-vector uninstall-vector

@@ -1,0 +1,970 @@
+/*-------------------------------------------------------------------------
+ *
+ * build.c
+ *	  A graph built in memory by any number of participants.
+ *
+ * The block: a header, then four arrays indexed by node number:
+ *
+ *	codes		the vector, as bytes with one scale (or as floats, if short)
+ *	factors		scale and squared length of the code
+ *	nodes		rank, flags, number of edges, and the edges
+ *	lengths		the distance of each edge, wanted when the list is pruned
+ *
+ * A node is inserted by a best-first search from a few hundred nodes, chosen
+ * among all the search has met by the alpha rule (prune.h), and added to the
+ * lists of those it chose.  Lists have room for more than the degree, so that a
+ * prune makes room for many edges to come; the last prune, down to the degree,
+ * is done when all nodes are in.
+ *
+ * Concurrency.  A list is changed only under its node's spin bit, and read
+ * without it.  What a reader may find there is any mixture of edges old and
+ * new; all are nodes whose own list and rank were complete before the first
+ * edge to them was written (release) and read (acquire).  A node never occurs
+ * twice in a list: it can choose only nodes that were published before it chose,
+ * and can be chosen only after its own publication.
+ *
+ * Reachability.  Before a node x is published it fixes its rank, and reserves a
+ * protected place in the list of one node p that it has chosen: rank(p) <
+ * rank(x), since p's rank was fixed before p could be found, and that of x is 1 +
+ * the greatest of all it has chosen.  The edge p -> x is then in p's list for
+ * good.  So from any node, one goes back along protected edges through ever lower
+ * ranks, and ends at a node without one: a root.  A node finds no place only
+ * if each of the hundreds it has met is full, and becomes a root then.
+ *
+ * The first nodes are inserted by one participant alone, while the others
+ * wait: else each would find an empty graph.  Since the order is random, they are
+ * a sample of all, and all later searches start from the nearest of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "graph/build.h"
+
+#include <float.h>
+#include <math.h>
+#include <sched.h>
+#include <string.h>
+
+#include "kernel/kernel.h"
+
+#define LINE			64		/* bytes of a cache line */
+
+#define FIRST_NODES		256		/* inserted by one; where searches start */
+#define BEST_FIRST		16		/* of them, the nearest */
+#define RANDOM_STARTS	8		/* and some of all nodes */
+#define MIN_CANDIDATES	200		/* chosen among, if the window is smaller */
+#define FINISH_NODES	256		/* pruned at a time, at the end */
+#define PROGRESS_NODES	64
+#define FLOAT_DIM		32		/* shorter vectors are kept as floats */
+
+/* An edge: the number of a node, and two flags. */
+#define EDGE_PROTECTED	(UINT32_C(1) << 31)
+#define EDGE_SETTLED	(UINT32_C(1) << 30) /* see choose() */
+#define EDGE_NODE		(EDGE_SETTLED - 1)
+
+#define NODE_LOCKED		1
+#define NODE_PUBLISHED	2
+#define NODE_SKIPPED	4
+#define NODE_ROOT		8
+
+typedef struct Node
+{
+	uint32_t	rank;			/* fixed before NODE_PUBLISHED is set */
+	uint16_t	count;			/* edges */
+	uint8_t		protected_count;	/* places given to protected edges */
+	uint8_t		flags;
+	uint32_t	edges[];
+} Node;
+
+typedef struct Factors
+{
+	float		scale;
+	float		norm;			/* squared length of scale * code */
+} Factors;
+
+typedef struct Build
+{
+	/* fixed by graph_build_init() */
+	GraphBuildParams params;
+	int			slots;			/* edges of a list */
+	int			max_protected;
+	int			candidates;		/* what a search keeps */
+	bool		floats;
+	uint32_t	code_stride;
+	uint32_t	node_stride;
+	uint64_t	codes;			/* offsets from the block */
+	uint64_t	factors;
+	uint64_t	nodes;
+	uint64_t	lengths;
+
+	/* nodes added, and those where searches start */
+	uint32_t	count;
+	uint32_t	first_state;	/* 0, 1: being inserted, 2: done */
+	uint32_t	first_count;
+	uint32_t	first[FIRST_NODES];
+
+	/* tickets */
+	uint32_t	next __attribute__((aligned(LINE)));
+	uint32_t	done;
+	uint32_t	finish_next;
+} Build;
+
+/* What one participant works with, in its scratch; all pointers are its own. */
+typedef struct Worker
+{
+	Build	   *b;
+	uint64_t	random;
+
+	/* nodes met by this search, a bit each, and which words have any */
+	uint64_t   *met;
+	uint32_t   *met_words;
+	uint32_t	met_count;
+
+	/*
+	 * The nearest nodes met, in ascending order: distance (its bits: they
+	 * sort as the floats do, which are not negative), node << 1, and whether
+	 * it was expanded.
+	 */
+	uint64_t   *pool;
+	int			pool_count;
+
+	/* candidates of a choice, nearest first */
+	uint32_t   *edges;
+	float	   *lengths;
+
+	/* the nodes chosen for a new one */
+	uint32_t   *targets;
+	float	   *target_lengths;
+
+	/* scratch of batches */
+	uint32_t   *ids;
+	int		   *places;
+	int		   *chosen;
+	int32_t    *dots;
+	float	   *distances;
+} Worker;
+
+/* ------------------------------------------------------------------ memory */
+
+static size_t
+align_to(size_t size, size_t alignment)
+{
+	return (size + alignment - 1) / alignment * alignment;
+}
+
+/* The layout for these parameters; false when they make no sense or overflow. */
+static bool
+lay_out(Build *b, const GraphBuildParams *params, size_t *size)
+{
+	size_t		n = params->capacity;
+	size_t		per_node;
+	size_t		at = align_to(sizeof(Build), LINE);
+
+	if (params->dim < 1 || params->dim > 65535 || params->degree < 2 ||
+		params->degree > 200 || params->window < 1 || params->participants < 1 ||
+		params->capacity > EDGE_NODE)
+		return false;
+	b->params = *params;
+	b->floats = params->dim <= FLOAT_DIM;
+	b->code_stride = (uint32_t) (b->floats ? sizeof(float) * params->dim :
+								 align_to(params->dim, LINE));
+
+	/* 3/8 more than the degree, and what fills half a cache line */
+	b->node_stride = (uint32_t) align_to(sizeof(Node) + sizeof(uint32_t) *
+										 (params->degree + params->degree * 3 / 8 + 1), LINE / 2);
+	b->slots = (int) ((b->node_stride - sizeof(Node)) / sizeof(uint32_t));
+	b->max_protected = params->degree / 2;
+	b->candidates = params->window > MIN_CANDIDATES ? params->window : MIN_CANDIDATES;
+
+	per_node = b->code_stride + sizeof(Factors) + b->node_stride + sizeof(float) * b->slots;
+	if (n > (SIZE_MAX / 2 - at) / per_node)
+		return false;
+	b->codes = at;
+	at = align_to(at + n * b->code_stride, LINE);
+	b->factors = at;
+	at = align_to(at + n * sizeof(Factors), LINE);
+	b->nodes = at;
+	at = align_to(at + n * b->node_stride, LINE);
+	b->lengths = at;
+	at = align_to(at + n * sizeof(float) * b->slots, LINE);
+	*size = at + LINE;			/* to align the block itself */
+	return true;
+}
+
+/* The block begins at the first cache line in the memory given. */
+static inline Build *
+build_of(const void *mem)
+{
+	return (Build *) align_to((size_t) mem, LINE);
+}
+
+static inline void *
+code_of(const Build *b, uint32_t node)
+{
+	return (char *) b + b->codes + (size_t) node * b->code_stride;
+}
+
+static inline Factors *
+factors_of(const Build *b, uint32_t node)
+{
+	return (Factors *) ((char *) b + b->factors) + node;
+}
+
+static inline Node *
+node_of(const Build *b, uint32_t node)
+{
+	return (Node *) ((char *) b + b->nodes + (size_t) node * b->node_stride);
+}
+
+static inline float *
+lengths_of(const Build *b, uint32_t node)
+{
+	return (float *) ((char *) b + b->lengths) + (size_t) node * b->slots;
+}
+
+size_t
+graph_build_size(const GraphBuildParams *params)
+{
+	Build		b;
+	size_t		size;
+
+	return lay_out(&b, params, &size) ? size : SIZE_MAX;
+}
+
+void
+graph_build_init(void *mem, const GraphBuildParams *params)
+{
+	Build	   *b = build_of(mem);
+	size_t		size;
+
+	memset(b, 0, sizeof(Build));
+	lay_out(b, params, &size);
+}
+
+static bool
+lay_out_worker(Worker *w, const Build *b, char *scratch, size_t *size)
+{
+	size_t		n = b->params.capacity;
+	size_t		words = n / 64 + 1;
+	size_t		most = (size_t) b->candidates + b->slots + FIRST_NODES + RANDOM_STARTS;
+	size_t		at = align_to(sizeof(Worker), LINE);
+
+#define TAKE(pointer, length) \
+	do { \
+		w->pointer = (void *) (scratch + at); \
+		at = align_to(at + sizeof(*w->pointer) * (length), LINE); \
+	} while (0)
+
+	TAKE(met, words);
+	TAKE(met_words, words);
+	TAKE(pool, b->candidates + 1);
+	TAKE(edges, most);
+	TAKE(lengths, most);
+	TAKE(targets, b->params.degree);
+	TAKE(target_lengths, b->params.degree);
+	TAKE(ids, most);
+	TAKE(places, most);
+	TAKE(chosen, most);
+	TAKE(dots, most);
+	TAKE(distances, most);
+#undef TAKE
+	*size = at + LINE;
+	return true;
+}
+
+size_t
+graph_build_scratch_size(const GraphBuildParams *params)
+{
+	Build		b;
+	Worker		w;
+	size_t		size;
+
+	if (!lay_out(&b, params, &size))
+		return SIZE_MAX;
+	lay_out_worker(&w, &b, NULL, &size);
+	return size;
+}
+
+/* --------------------------------------------------------------- distances */
+
+static void
+dot_ids(const int8_t *q, const void *codes, size_t stride, const uint32_t *ids,
+		int n, int dim, int32_t *out)
+{
+	for (int i = 0; i < n; i++)
+	{
+		const int8_t *x = (const int8_t *) codes + stride * ids[i];
+		int32_t		sum = 0;
+
+		for (size_t d = 0; d < (size_t) dim; d++)
+			sum += q[d] * x[d];
+		out[i] = sum;
+	}
+}
+
+/* Never negative, never NaN: the pool sorts by the bits. */
+static inline float
+clean(float distance)
+{
+	return distance > 0.0f ? distance : distance <= 0.0f ? 0.0f : FLT_MAX;
+}
+
+/* Squared distances of a node to n others. */
+static void
+measure(Worker *w, uint32_t node, const uint32_t *ids, int n, float *out)
+{
+	Build	   *b = w->b;
+	int			dim = b->params.dim;
+
+	if (b->floats)
+	{
+		for (int i = 0; i < n; i++)
+			out[i] = clean(kernel->l2sq(code_of(b, node), code_of(b, ids[i]), dim));
+	}
+	else
+	{
+		Factors		own = *factors_of(b, node);
+
+		dot_ids(code_of(b, node), code_of(b, 0), b->code_stride, ids, n,
+				(int) b->code_stride, w->dots);
+		for (int i = 0; i < n; i++)
+		{
+			Factors		f = *factors_of(b, ids[i]);
+
+			out[i] = clean(own.norm + f.norm -
+						   2.0f * own.scale * f.scale * (float) w->dots[i]);
+		}
+	}
+}
+
+/* The code of x, padded with zeros. */
+static void
+encode(const Build *b, const float *x, int8_t *code, Factors *factors)
+{
+	int			dim = b->params.dim;
+	float		greatest = 0.0f;
+	float		inverse;
+	int64_t		sum = 0;
+
+	for (int d = 0; d < dim; d++)
+		greatest = fmaxf(greatest, fabsf(x[d]));
+	factors->scale = greatest / 127.0f;
+	inverse = 1.0f / factors->scale;
+	if (!(inverse <= FLT_MAX))
+		inverse = factors->scale = 0.0f;
+	for (int d = 0; d < dim; d++)
+	{
+		float		scaled = x[d] * inverse;
+		int			c = (int) (scaled + (scaled < 0.0f ? -0.5f : 0.5f));
+
+		c = c > 127 ? 127 : c < -127 ? -127 : c;
+		code[d] = (int8_t) c;
+		sum += c * c;
+	}
+	memset(code + dim, 0, b->code_stride - dim);
+	factors->norm = (float) ((double) factors->scale * factors->scale * (double) sum);
+}
+
+/* ------------------------------------------------------------------- nodes */
+
+uint32_t
+graph_build_add(void *mem, const float *x)
+{
+	Build	   *b = build_of(mem);
+	uint32_t	number = __atomic_load_n(&b->count, __ATOMIC_RELAXED);
+
+	do
+	{
+		if (number >= b->params.capacity)
+			return UINT32_MAX;
+	} while (!__atomic_compare_exchange_n(&b->count, &number, number + 1, false,
+										  __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	memset(node_of(b, number), 0, sizeof(Node));
+	if (b->floats)
+		memcpy(code_of(b, number), x, sizeof(float) * b->params.dim);
+	else
+		encode(b, x, code_of(b, number), factors_of(b, number));
+	return number;
+}
+
+void
+graph_build_skip(void *mem, uint32_t node)
+{
+	node_of(build_of(mem), node)->flags |= NODE_SKIPPED;
+}
+
+uint32_t
+graph_build_count(const void *mem)
+{
+	return __atomic_load_n(&build_of(mem)->count, __ATOMIC_RELAXED);
+}
+
+static inline void
+relax(int *spins)
+{
+	if (++*spins % 64 == 0)
+		sched_yield();
+#if defined(__x86_64__) || defined(__i386__)
+	else
+		__builtin_ia32_pause();
+#endif
+}
+
+static void
+lock(Node *node)
+{
+	int			spins = 0;
+
+	while (__atomic_fetch_or(&node->flags, NODE_LOCKED, __ATOMIC_ACQUIRE) & NODE_LOCKED)
+		relax(&spins);
+}
+
+static void
+unlock(Node *node)
+{
+	__atomic_fetch_and(&node->flags, (uint8_t) ~NODE_LOCKED, __ATOMIC_RELEASE);
+}
+
+/* splitmix64 */
+static uint64_t
+mix(uint64_t z)
+{
+	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+	return z ^ (z >> 31);
+}
+
+static uint32_t
+random_below(Worker *w, uint32_t n)
+{
+	w->random += UINT64_C(0x9E3779B97F4A7C15);
+	return (uint32_t) (mix(w->random) % n);
+}
+
+/*
+ * The node of a ticket: a permutation that needs no memory.  A Feistel network
+ * permutes the numbers of an even number of bits; those beyond count are
+ * permuted again until they fall below it, at most 4 times on average.
+ */
+static uint32_t
+permute(const Build *b, uint32_t count, uint32_t ticket)
+{
+	int			bits = 1;
+	uint32_t	mask;
+
+	while (bits < 16 && (UINT64_C(1) << (2 * bits)) < count)
+		bits++;
+	mask = (UINT32_C(1) << bits) - 1;
+	do
+	{
+		uint32_t	left = ticket >> bits;
+		uint32_t	right = ticket & mask;
+
+		for (uint64_t round = 0; round < 4; round++)
+		{
+			uint32_t	old = right;
+
+			right = left ^ ((uint32_t) mix(b->params.seed + (round << 32) + right +
+										   UINT64_C(0x9E3779B97F4A7C15)) & mask);
+			left = old;
+		}
+		ticket = left << bits | right;
+	} while (ticket >= count);
+	return ticket;
+}
+
+/* ------------------------------------------------------------------ choice */
+
+/*
+ * Choose by the alpha rule at most max of the n candidates in w->edges and
+ * w->lengths, in ascending order of length; protected ones in any case.
+ * Their places, in order, are put into w->chosen.
+ *
+ * Each candidate taken is compared with all that are left, and what it rejects
+ * drops out: the same distances as graph_prune() computes, but in batches.
+ * Candidates that were chosen together before (EDGE_SETTLED) did not reject one
+ * another then and do not now, so their distance is not wanted.
+ */
+static int
+choose(Worker *w, int n, int max)
+{
+	float		alpha = w->b->params.alpha;
+	int		   *left = w->places;	/* places still in the race */
+	int			musts = 0;
+	int			taken = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		left[i] = i;
+		musts += (w->edges[i] & EDGE_PROTECTED) != 0;
+	}
+	while (n > 0 && taken < max)
+	{
+		uint32_t	edge = w->edges[left[0]];
+		int			kept = 0;
+		int			wanted = 0;
+		int			at = 0;
+
+		if (edge & EDGE_PROTECTED)
+			musts--;
+		else if (taken + musts >= max)
+		{
+			/* there is room for those only */
+			left++;
+			n--;
+			continue;
+		}
+		w->chosen[taken++] = left[0];
+		left++;
+		n--;
+#define WANTED(other) \
+		(((other) & EDGE_PROTECTED) == 0 && ((other) & edge & EDGE_SETTLED) == 0)
+		for (int i = 0; i < n; i++)
+			if (WANTED(w->edges[left[i]]))
+				w->ids[wanted++] = w->edges[left[i]] & EDGE_NODE;
+		measure(w, edge & EDGE_NODE, w->ids, wanted, w->distances);
+		for (int i = 0; i < n; i++)
+		{
+			if (WANTED(w->edges[left[i]]) &&
+				alpha * w->distances[at++] <= w->lengths[left[i]])
+				continue;
+			left[kept++] = left[i];
+		}
+#undef WANTED
+		n = kept;
+	}
+	return taken;
+}
+
+/* Sort candidates by length; nearly sorted mostly. */
+static void
+sort_candidates(Worker *w, int n)
+{
+	for (int i = 1; i < n; i++)
+	{
+		uint32_t	edge = w->edges[i];
+		float		length = w->lengths[i];
+		int			j = i;
+
+		for (; j > 0 && w->lengths[j - 1] > length; j--)
+		{
+			w->edges[j] = w->edges[j - 1];
+			w->lengths[j] = w->lengths[j - 1];
+		}
+		w->edges[j] = edge;
+		w->lengths[j] = length;
+	}
+}
+
+/*
+ * Replace the list of a node, locked or the caller's own, by the best of the n
+ * candidates in w->edges and w->lengths, in any order.
+ */
+static void
+prune_list(Worker *w, uint32_t number, int n)
+{
+	Build	   *b = w->b;
+	Node	   *node = node_of(b, number);
+	float	   *lengths = lengths_of(b, number);
+	bool		all = n <= b->params.degree;
+	int			count = n;
+
+	sort_candidates(w, n);
+	if (!all)
+		count = choose(w, n, b->params.degree);
+	for (int i = 0; i < count; i++)
+	{
+		int			place = all ? i : w->chosen[i];
+		uint32_t	edge = w->edges[place];
+
+		if (!all)
+			edge |= EDGE_SETTLED;
+		__atomic_store_n(&node->edges[i], edge, __ATOMIC_RELEASE);
+		lengths[i] = w->lengths[place];
+	}
+	__atomic_store_n(&node->count, (uint16_t) count, __ATOMIC_RELEASE);
+}
+
+static int
+load_list(Worker *w, uint32_t number)
+{
+	Node	   *node = node_of(w->b, number);
+	int			count = node->count;
+
+	memcpy(w->edges, node->edges, sizeof(uint32_t) * count);
+	memcpy(w->lengths, lengths_of(w->b, number), sizeof(float) * count);
+	return count;
+}
+
+/* Add an edge to the list of a node. */
+static void
+add_edge(Worker *w, uint32_t number, uint32_t edge, float length)
+{
+	Build	   *b = w->b;
+	Node	   *node = node_of(b, number);
+	int			count;
+
+	lock(node);
+	count = node->count;
+	if (count < b->slots)
+	{
+		lengths_of(b, number)[count] = length;
+		__atomic_store_n(&node->edges[count], edge, __ATOMIC_RELEASE);
+		__atomic_store_n(&node->count, (uint16_t) (count + 1), __ATOMIC_RELEASE);
+	}
+	else
+	{
+		load_list(w, number);
+		w->edges[count] = edge;
+		w->lengths[count] = length;
+		prune_list(w, number, count + 1);
+	}
+	unlock(node);
+}
+
+/* A protected place in the list of a node, if it has one left. */
+static bool
+reserve_protected(const Build *b, uint32_t number)
+{
+	Node	   *node = node_of(b, number);
+	bool		room;
+
+	lock(node);
+	room = node->protected_count < b->max_protected;
+	if (room)
+		node->protected_count++;
+	unlock(node);
+	return room;
+}
+
+/* ------------------------------------------------------------------ search */
+
+#define POOL_EXPANDED	UINT64_C(1)
+
+static inline uint32_t
+pool_node(uint64_t entry)
+{
+	return (uint32_t) entry >> 1;
+}
+
+static inline float
+pool_distance(uint64_t entry)
+{
+	uint32_t	bits = (uint32_t) (entry >> 32);
+	float		distance;
+
+	memcpy(&distance, &bits, sizeof(distance));
+	return distance;
+}
+
+/* Put a node into the pool, if it is near enough: its place, or the pool's size. */
+static int
+pool_add(Worker *w, uint32_t node, float distance)
+{
+	uint64_t	entry;
+	uint32_t	bits;
+	int			low = 0;
+	int			high = w->pool_count;
+
+	memcpy(&bits, &distance, sizeof(bits));
+	entry = (uint64_t) bits << 32 | (uint64_t) node << 1;
+	if (high == w->b->candidates)
+	{
+		if (entry >= w->pool[high - 1])
+			return high;
+		w->pool_count--;
+		high--;
+	}
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (w->pool[middle] < entry)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	memmove(w->pool + low + 1, w->pool + low, sizeof(uint64_t) * (w->pool_count - low));
+	w->pool[low] = entry;
+	w->pool_count++;
+	return low;
+}
+
+/* Was the node met before?  It is from now on. */
+static inline bool
+meet(Worker *w, uint32_t node)
+{
+	uint64_t	bit = UINT64_C(1) << (node % 64);
+	uint64_t	word = w->met[node / 64];
+
+	if (word & bit)
+		return true;
+	if (word == 0)
+		w->met_words[w->met_count++] = node / 64;
+	w->met[node / 64] = word | bit;
+	return false;
+}
+
+static void
+forget_all(Worker *w)
+{
+	for (uint32_t i = 0; i < w->met_count; i++)
+		w->met[w->met_words[i]] = 0;
+	w->met_count = 0;
+}
+
+/* Fill the pool with places to start from. */
+static void
+start_search(Worker *w, uint32_t node, uint32_t published)
+{
+	Build	   *b = w->b;
+	int			n = (int) b->first_count;
+	int			best = 0;
+
+	w->pool_count = 0;
+	meet(w, node);
+	measure(w, node, b->first, n, w->distances);
+
+	/* the nearest of the first nodes; all, while there are few */
+	for (int i = 0; i < n; i++)
+		pool_add(w, b->first[i], w->distances[i]);
+	if (n == FIRST_NODES && w->pool_count > BEST_FIRST)
+		w->pool_count = BEST_FIRST;
+	for (int i = 0; i < w->pool_count; i++)
+		meet(w, pool_node(w->pool[i]));
+
+	n = 0;
+	for (; best < RANDOM_STARTS && published > FIRST_NODES; best++)
+	{
+		uint32_t	other = permute(b, graph_build_count(b), random_below(w, published));
+
+		if ((__atomic_load_n(&node_of(b, other)->flags, __ATOMIC_ACQUIRE) & NODE_PUBLISHED) &&
+			!meet(w, other))
+			w->ids[n++] = other;
+	}
+	measure(w, node, w->ids, n, w->distances);
+	for (int i = 0; i < n; i++)
+		pool_add(w, w->ids[i], w->distances[i]);
+}
+
+/* Best-first search: the nearest nodes to this one end up in the pool. */
+static void
+search(Worker *w, uint32_t node, uint32_t published)
+{
+	Build	   *b = w->b;
+	int			at = 0;
+
+	start_search(w, node, published);
+	while (at < w->pool_count && at < b->params.window)
+	{
+		uint64_t	entry = w->pool[at];
+		Node	   *from = node_of(b, pool_node(entry));
+		int			count;
+		int			n = 0;
+
+		if (entry & POOL_EXPANDED)
+		{
+			at++;
+			continue;
+		}
+		w->pool[at++] |= POOL_EXPANDED;
+		count = __atomic_load_n(&from->count, __ATOMIC_ACQUIRE);
+		for (int i = 0; i < count; i++)
+		{
+			uint32_t	other = __atomic_load_n(&from->edges[i], __ATOMIC_ACQUIRE) & EDGE_NODE;
+
+			if (!meet(w, other))
+				w->ids[n++] = other;
+		}
+		measure(w, node, w->ids, n, w->distances);
+		for (int i = 0; i < n; i++)
+		{
+			int			place = pool_add(w, w->ids[i], w->distances[i]);
+
+			if (place < at)
+				at = place;
+		}
+	}
+	forget_all(w);
+}
+
+/* --------------------------------------------------------------- insertion */
+
+static void
+insert(Worker *w, uint32_t number, uint32_t published)
+{
+	Build	   *b = w->b;
+	Node	   *node = node_of(b, number);
+	float	   *lengths = lengths_of(b, number);
+	int			count;
+	int			parent = -1;
+	bool		substitute = false;
+	uint32_t	rank = 0;
+
+	search(w, number, published);
+	for (int i = 0; i < w->pool_count; i++)
+	{
+		w->edges[i] = pool_node(w->pool[i]);
+		w->lengths[i] = pool_distance(w->pool[i]);
+	}
+	count = choose(w, w->pool_count, b->params.degree);
+
+	/* who will hold the protected edge: one of those chosen, or any other */
+	for (int i = 0; i < count && parent < 0; i++)
+		if (reserve_protected(b, w->edges[w->chosen[i]]))
+			parent = i;
+	for (int i = 0; i < w->pool_count && parent < 0; i++)
+		if (reserve_protected(b, w->edges[i]))
+		{
+			/* none of those chosen had room, so it is not among them */
+			substitute = true;
+			parent = count < b->params.degree ? count++ : count - 1;
+			w->chosen[parent] = i;
+		}
+
+	/* not published yet: nobody else looks at this node */
+	for (int i = 0; i < count; i++)
+	{
+		uint32_t	other = w->edges[w->chosen[i]];
+		uint32_t	other_rank = node_of(b, other)->rank;
+		bool		settled = !(substitute && i == parent);
+
+		w->targets[i] = other;
+		w->target_lengths[i] = lengths[i] = w->lengths[w->chosen[i]];
+		__atomic_store_n(&node->edges[i], other | (settled ? EDGE_SETTLED : 0),
+						 __ATOMIC_RELAXED);
+		if (parent >= 0 && rank <= other_rank)
+			rank = other_rank + 1;
+	}
+	node->rank = rank;
+	__atomic_store_n(&node->count, (uint16_t) count, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&node->flags, NODE_PUBLISHED | (parent < 0 ? NODE_ROOT : 0),
+					  __ATOMIC_RELEASE);
+	for (int i = 0; i < count; i++)
+		add_edge(w, w->targets[i], number | (i == parent ? EDGE_PROTECTED : 0),
+				 w->target_lengths[i]);
+}
+
+/* The first nodes, by whoever comes first; the others wait. */
+static void
+insert_first(Worker *w, uint32_t count, void (*interrupt) (void *arg), void *arg)
+{
+	Build	   *b = w->b;
+	uint32_t	state = 0;
+	int			spins = 0;
+
+	if (__atomic_compare_exchange_n(&b->first_state, &state, 1, false,
+									__ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
+	{
+		uint32_t	ticket = 0;
+
+		for (; ticket < count && b->first_count < FIRST_NODES; ticket++)
+		{
+			uint32_t	number = permute(b, count, ticket);
+
+			if (node_of(b, number)->flags & NODE_SKIPPED)
+				continue;
+			insert(w, number, 0);
+			b->first[b->first_count++] = number;
+		}
+		__atomic_store_n(&b->next, ticket, __ATOMIC_RELAXED);
+		__atomic_store_n(&b->done, ticket, __ATOMIC_RELAXED);
+		__atomic_store_n(&b->first_state, 2, __ATOMIC_RELEASE);
+	}
+	while (__atomic_load_n(&b->first_state, __ATOMIC_ACQUIRE) != 2)
+	{
+		relax(&spins);
+		if (interrupt && spins % 1024 == 0)
+			interrupt(arg);
+	}
+}
+
+void
+graph_build_run(void *mem, int participant, void *scratch,
+				void (*progress) (void *arg, uint32_t done),
+				void (*interrupt) (void *arg), void *arg)
+{
+	Build	   *b = build_of(mem);
+	Worker	   *w = (Worker *) align_to((size_t) scratch, LINE);
+	uint32_t	count = graph_build_count(mem);
+	uint32_t	mine = 0;
+	size_t		size;
+	int			spins = 0;
+
+	lay_out_worker(w, b, (char *) w, &size);
+	w->b = b;
+	w->random = mix(b->params.seed + (uint64_t) participant);
+	w->met_count = 0;
+	memset(w->met, 0, sizeof(uint64_t) * ((size_t) b->params.capacity / 64 + 1));
+
+	insert_first(w, count, interrupt, arg);
+	for (;;)
+	{
+		uint32_t	ticket;
+		uint32_t	number;
+
+		if (interrupt)
+			interrupt(arg);
+
+		/* the counter stays near count, however many ask */
+		if (__atomic_load_n(&b->next, __ATOMIC_RELAXED) >= count)
+			break;
+		ticket = __atomic_fetch_add(&b->next, 1, __ATOMIC_RELAXED);
+		if (ticket >= count)
+			break;
+		number = permute(b, count, ticket);
+		if (!(node_of(b, number)->flags & NODE_SKIPPED))
+			insert(w, number, ticket);
+		__atomic_fetch_add(&b->done, 1, __ATOMIC_RELEASE);
+		if (progress && ++mine % PROGRESS_NODES == 0)
+			progress(arg, __atomic_load_n(&b->done, __ATOMIC_RELAXED));
+	}
+
+	/* wait for the insertions that others are at */
+	while (__atomic_load_n(&b->done, __ATOMIC_ACQUIRE) < count)
+	{
+		relax(&spins);
+		if (interrupt && spins % 1024 == 0)
+			interrupt(arg);
+	}
+
+	/* then all lists are as they will be, and are pruned to the degree */
+	while (__atomic_load_n(&b->finish_next, __ATOMIC_RELAXED) < count)
+	{
+		uint32_t	begin = __atomic_fetch_add(&b->finish_next, FINISH_NODES, __ATOMIC_RELAXED);
+
+		for (uint32_t number = begin; number < count && number - begin < FINISH_NODES; number++)
+			prune_list(w, number, load_list(w, number));
+		if (interrupt)
+			interrupt(arg);
+	}
+	if (progress)
+		progress(arg, count);
+}
+
+/* ------------------------------------------------------------------ result */
+
+int
+graph_build_neighbours(const void *mem, uint32_t node, uint32_t *neighbours,
+					   bool *is_protected)
+{
+	const Node *n = node_of(build_of(mem), node);
+
+	for (int i = 0; i < n->count; i++)
+	{
+		neighbours[i] = n->edges[i] & EDGE_NODE;
+		is_protected[i] = (n->edges[i] & EDGE_PROTECTED) != 0;
+	}
+	return n->count;
+}
+
+uint32_t
+graph_build_rank(const void *mem, uint32_t node)
+{
+	return node_of(build_of(mem), node)->rank;
+}
+
+bool
+graph_build_is_root(const void *mem, uint32_t node)
+{
+	return (node_of(build_of(mem), node)->flags & NODE_ROOT) != 0;
+}

@@ -46,29 +46,6 @@
 /* Memory of the search; more than any ef_construction needs. */
 #define SEARCH_BYTES		(64 * 1024 * 1024)
 
-/* One candidate: a node that the search visited. */
-typedef struct Candidate
-{
-	HnswNodeId	node;
-	uint32		rank;
-	float		distance;		/* squared L2 of the stored vectors */
-	float	   *x;				/* own vector, padded floats */
-} Candidate;
-
-struct HnswInsert
-{
-	Relation	index;
-	bool		building;
-	MemoryContext context;		/* of this struct and all it points to */
-	MemoryContext row_context;	/* reset for each row */
-	HnswIndex  *hnsw;
-	HnswQuery	query;
-	HnswReader	reader;
-	HnswValue	value;			/* room for hnswinsert's value */
-	int			ef;
-	float	   *zero;			/* padded zeros: the mean, centred */
-};
-
 /* In the current memory context. */
 HnswInsert *
 hnsw_insert_begin(Relation index, bool building)
@@ -90,7 +67,6 @@ hnsw_insert_begin(Relation index, bool building)
 	insert->ef = hnsw_option_ef_construction(index);
 	hnsw_query_alloc(insert->hnsw, &insert->query);
 	hnsw_value_alloc(insert->hnsw, &insert->value);
-	insert->zero = palloc0(sizeof(float) * hnsw->meta.padded);
 	hnsw_reader_init(&insert->reader, index, insert->hnsw, &insert->query, SEARCH_BYTES, true);
 	MemoryContextSwitchTo(old);
 	return insert;
@@ -105,8 +81,8 @@ hnsw_insert_end(HnswInsert *insert)
 static int
 candidate_cmp(const void *pa, const void *pb)
 {
-	const Candidate *a = pa;
-	const Candidate *b = pb;
+	const HnswCandidate *a = pa;
+	const HnswCandidate *b = pb;
 
 	if (a->distance != b->distance)
 		return a->distance < b->distance ? -1 : 1;
@@ -114,23 +90,25 @@ candidate_cmp(const void *pa, const void *pb)
 }
 
 /*
- * Search.  Returns candidates, nearest first; or a node whose stored vector
- * equals the value, in *same (else 0).
+ * Search, and leave insert->query prepared for the value.  Returns candidates,
+ * nearest first; or, unless same is NULL, a node whose stored vector equals the
+ * value, in *same (else 0).
  */
-static Candidate *
-search_candidates(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeId *same)
+HnswCandidate *
+hnsw_insert_search(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeId *same)
 {
 	HnswReader *reader = &insert->reader;
 	int			padded = insert->hnsw->meta.padded;
 	GraphEffort effort = {0};
-	Candidate  *candidates = palloc(sizeof(Candidate) * insert->ef);
+	HnswCandidate  *candidates = palloc(sizeof(HnswCandidate) * insert->ef);
 	uint64		node;
 	uint32		ordinal;
 	float		distance;
 	bool		ordered;
 
 	*n = 0;
-	*same = 0;
+	if (same)
+		*same = 0;
 	hnsw_query_from_value(&insert->query, value);
 	effort.ef = insert->ef;
 	hnsw_reader_start(reader, &effort);
@@ -138,9 +116,9 @@ search_candidates(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeId
 		   graph_search_next(reader->search, &node, &ordinal, &distance, &ordered))
 	{
 		const uint16 *own = reader->own + (Size) ordinal * padded;
-		Candidate  *candidate = &candidates[*n];
+		HnswCandidate  *candidate = &candidates[*n];
 
-		if (reader->visits[ordinal].scale == value->scale &&
+		if (same && reader->visits[ordinal].scale == value->scale &&
 			memcmp(own, value->half, sizeof(uint16) * padded) == 0)
 		{
 			*same = node;
@@ -153,13 +131,13 @@ search_candidates(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeId
 		candidate->distance = kernel->l2sq(value->x, candidate->x, padded);
 		(*n)++;
 	}
-	qsort(candidates, *n, sizeof(Candidate), candidate_cmp);
+	qsort(candidates, *n, sizeof(HnswCandidate), candidate_cmp);
 	return candidates;
 }
 
 typedef struct PairArg
 {
-	Candidate  *candidates;
+	HnswCandidate  *candidates;
 	int			padded;
 } PairArg;
 
@@ -218,6 +196,13 @@ free_place(const HnswMetaPageData *meta, Page page)
 		if ((HnswPageGetNode(meta, page, i)->flags & (HNSW_NODE_LIVE | HNSW_NODE_DEAD)) == 0)
 			return i;
 	return 0;
+}
+
+/* Let inserts know that a page has a free place. */
+void
+hnsw_record_room(Relation index, BlockNumber blkno)
+{
+	RecordPageWithFreeSpace(index, blkno, FSM_ROOM);
 }
 
 /* An exclusively locked page with a free place; fresh: it must be formatted. */
@@ -313,8 +298,8 @@ write_own(HnswInsert *insert, HnswNodeId id, const uint16 *half)
 /* Step 1: write the node.  Returns its number. */
 static HnswNodeId
 write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
-		   const Candidate *candidates, const int *chosen, int nchosen,
-		   uint32 rank, uint16 flags)
+		   const HnswCandidate *candidates, const int *chosen, int nchosen,
+		   uint32 rank)
 {
 	const HnswIndex *hnsw = insert->hnsw;
 	const HnswMetaPageData *meta = &hnsw->meta;
@@ -331,7 +316,7 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 	HnswNodeId	id;
 
 	image->tid = *tid;
-	image->flags = HNSW_NODE_LIVE | flags;
+	image->flags = HNSW_NODE_LIVE;
 	image->rank = rank;
 	image->neighbours = nchosen;
 	image->scale = value->scale;
@@ -343,7 +328,7 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 		memcpy(image->own, value->half, sizeof(uint16) * meta->padded);
 	for (int i = 0; i < nchosen; i++)
 	{
-		const Candidate *candidate = &candidates[chosen[i]];
+		const HnswCandidate *candidate = &candidates[chosen[i]];
 
 		HnswLinkSet(&links[i], candidate->node, false);
 		if (meta->bits > 0)
@@ -364,7 +349,7 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 	page_edit_commit(&edit);
 	page_release(buf);
 	if (fresh && meta->nodes_per_page > 1 && !insert->building)
-		RecordPageWithFreeSpace(insert->index, HnswNodeIdBlock(id), FSM_ROOM);
+		hnsw_record_room(insert->index, HnswNodeIdBlock(id));
 	pfree(image);
 	return id;
 }
@@ -381,7 +366,7 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
  * those the codes tell.
  */
 static int
-choose_victim(HnswInsert *insert, HnswNode node, const Candidate *owner, bool must)
+choose_victim(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool must)
 {
 	const HnswMetaPageData *meta = &insert->hnsw->meta;
 	Size		code_size = hnsw_code_size(meta);
@@ -430,7 +415,7 @@ choose_victim(HnswInsert *insert, HnswNode node, const Candidate *owner, bool mu
  */
 static int
 choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
-						 const HnswValue *value, const Candidate *owner, bool must)
+						 const HnswValue *value, const HnswCandidate *owner, bool must)
 {
 	const HnswIndex *hnsw = insert->hnsw;
 	int			padded = hnsw->meta.padded;
@@ -496,14 +481,15 @@ choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
 }
 
 /*
- * Steps 2 and 3: write a link to the new node into a neighbour.  protect: as its
- * protected in-edge.  False when that was not possible: the neighbour died, or
- * has too many protected links.  (An ordinary link that the neighbour does not want
- * is no failure.)
+ * Steps 2 and 3: write a link to a node of this value, for which insert->query is
+ * prepared, into a neighbour, the owner.  protect: as its protected in-edge, whose
+ * rank the caller has compared.  False when that was not possible: the owner died,
+ * or has too many protected links.  (An ordinary link that the owner does not
+ * want is no failure.)
  */
-static bool
-link_back(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
-		  const Candidate *owner, bool protect)
+bool
+hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
+				 const HnswCandidate *owner, bool protect)
 {
 	Relation	index = insert->index;
 	const HnswIndex *hnsw = insert->hnsw;
@@ -528,6 +514,7 @@ link_back(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		PageEdit	edit;
 		int			place;
 		int			nprotected = 0;
+		int			linked = -1;
 
 		if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0)
 		{
@@ -536,14 +523,25 @@ link_back(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		}
 		links = HnswNodeLinks(meta, node);
 		for (int i = 0; i < node->neighbours; i++)
+		{
 			nprotected += HnswLinkIsProtected(&links[i]);
+			if (HnswLinkNode(&links[i]) == id)
+				linked = i;
+		}
+		if (linked >= 0 && (!protect || HnswLinkIsProtected(&links[linked])))
+		{
+			page_release(buf);
+			return true;
+		}
 		if (protect && nprotected >= meta->slots / 2)
 		{
 			page_release(buf);
 			return false;
 		}
 
-		if (node->neighbours < meta->slots)
+		if (linked >= 0)
+			place = linked;
+		else if (node->neighbours < meta->slots)
 			place = node->neighbours;
 		else if (meta->bits > 0)
 			place = choose_victim(insert, node, owner, protect);
@@ -583,17 +581,22 @@ link_back(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 	}
 }
 
-/* Set the flag that says a node is in the entry table. */
-static void
-flag_entry(HnswInsert *insert, HnswNodeId id)
+/*
+ * Make a node of this value an entry: in the table first, so that a crash leaves
+ * no root that is not there.
+ */
+void
+hnsw_insert_entry(HnswInsert *insert, HnswNodeId id, const HnswValue *value)
 {
-	Buffer		buf = page_read(insert->index, HnswNodeIdBlock(id), BUFFER_LOCK_EXCLUSIVE,
-								HNSW_SPECIAL_SIZE);
+	Buffer		buf;
 	PageEdit	edit;
+	Page		page;
 
+	hnsw_entry_add(insert->index, insert->hnsw, id, value, insert->building);
+	buf = page_read(insert->index, HnswNodeIdBlock(id), BUFFER_LOCK_EXCLUSIVE, HNSW_SPECIAL_SIZE);
 	page_edit_begin(&edit, insert->index, insert->building);
-	HnswPageGetNode(&insert->hnsw->meta, page_edit_add(&edit, buf, false),
-					HnswNodeIdOffset(id))->flags |= HNSW_NODE_ENTRY;
+	page = page_edit_add(&edit, buf, false);
+	HnswPageGetNode(&insert->hnsw->meta, page, HnswNodeIdOffset(id))->flags |= HNSW_NODE_ENTRY;
 	page_edit_commit(&edit);
 	page_release(buf);
 }
@@ -621,7 +624,7 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 {
 	const HnswMetaPageData *meta = &insert->hnsw->meta;
 	MemoryContext old;
-	Candidate  *candidates;
+	HnswCandidate  *candidates;
 	PairArg		pair;
 	float	   *distances;
 	int		   *chosen;
@@ -629,7 +632,6 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 	int			nchosen;
 	int			anchor;
 	uint32		rank = 0;
-	bool		entry;
 	HnswNodeId	same;
 	HnswNodeId	id;
 
@@ -639,7 +641,7 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 
 	for (;;)
 	{
-		candidates = search_candidates(insert, value, &n, &same);
+		candidates = hnsw_insert_search(insert, value, &n, &same);
 		if (same == 0)
 			break;
 		if (join_node(insert, same, value, tid))
@@ -658,21 +660,15 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 	for (int i = 0; i < nchosen; i++)
 		rank = Max(rank, candidates[chosen[i]].rank + 1);
 
-	entry = nchosen == 0 || entry_wanted(insert);
-	id = write_node(insert, value, tid, candidates, chosen, nchosen, rank,
-					entry ? HNSW_NODE_ENTRY : 0);
+	id = write_node(insert, value, tid, candidates, chosen, nchosen, rank);
 	for (anchor = 0; anchor < nchosen; anchor++)
-		if (link_back(insert, id, value, &candidates[chosen[anchor]], true))
+		if (hnsw_insert_link(insert, id, value, &candidates[chosen[anchor]], true))
 			break;
-	if (entry || anchor == nchosen)
-	{
-		if (!entry)
-			flag_entry(insert, id);
-		hnsw_entry_add(insert->index, insert->hnsw, id, value, insert->building);
-	}
+	if (anchor == nchosen || entry_wanted(insert))
+		hnsw_insert_entry(insert, id, value);
 	for (int i = 0; i < nchosen; i++)
 		if (i != anchor)
-			(void) link_back(insert, id, value, &candidates[chosen[i]], false);
+			(void) hnsw_insert_link(insert, id, value, &candidates[chosen[i]], false);
 
 done:
 	MemoryContextSwitchTo(old);

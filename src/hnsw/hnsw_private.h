@@ -154,10 +154,39 @@ extern void hnswbuildempty(Relation index);
 extern float hnsw_gamma_for(const HnswMetaPageData *meta, double recall, double *visits);
 
 /* hnsw_insert.c */
-typedef struct HnswInsert HnswInsert;
+
+/* One candidate to be a neighbour. */
+typedef struct HnswCandidate
+{
+	HnswNodeId	node;
+	uint32		rank;
+	float		distance;		/* squared L2 of the stored vectors */
+	float	   *x;				/* own vector, padded floats */
+} HnswCandidate;
+
+/* What inserts need again and again; VACUUM's repairs, too. */
+typedef struct HnswInsert
+{
+	Relation	index;
+	bool		building;
+	MemoryContext context;		/* of this struct and all it points to */
+	MemoryContext row_context;	/* reset for each row */
+	HnswIndex  *hnsw;
+	HnswQuery	query;
+	HnswReader	reader;
+	HnswValue	value;			/* room for one */
+	int			ef;
+} HnswInsert;
+
 extern HnswInsert *hnsw_insert_begin(Relation index, bool building);
 extern void hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid);
 extern void hnsw_insert_end(HnswInsert *insert);
+extern HnswCandidate *hnsw_insert_search(HnswInsert *insert, const HnswValue *value,
+										 int *n, HnswNodeId *same);
+extern bool hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
+							 const HnswCandidate *owner, bool protect);
+extern void hnsw_insert_entry(HnswInsert *insert, HnswNodeId id, const HnswValue *value);
+extern void hnsw_record_room(Relation index, BlockNumber blkno);
 extern bool hnswinsert(Relation index, Datum *values, bool *isnull,
 					   ItemPointer heap_tid, Relation heap,
 					   IndexUniqueCheck checkUnique, bool indexUnchanged,
@@ -174,6 +203,7 @@ typedef struct HnswTids
 extern void hnsw_tids_read(Relation index, const HnswIndex *hnsw, HnswNodeId id,
 						   ItemPointer tid, BlockNumber chunk_block,
 						   OffsetNumber chunk_offset, HnswTids *tids);
+extern HnswChunk hnsw_chunk_at(Page page, OffsetNumber offset, HnswNodeId owner);
 extern void hnsw_tids_add(Relation index, const HnswMetaPageData *meta, Buffer node_buf,
 						  OffsetNumber offset, ItemPointer tid, bool building);
 

@@ -33,8 +33,8 @@ add(HnswTids *tids, ItemPointer tid)
 }
 
 /* A chunk of this node on a locked page, or NULL. */
-static HnswChunk
-chunk_at(Page page, OffsetNumber offset, HnswNodeId owner)
+HnswChunk
+hnsw_chunk_at(Page page, OffsetNumber offset, HnswNodeId owner)
 {
 	HnswChunk	chunk;
 
@@ -70,7 +70,7 @@ again:
 
 		CHECK_FOR_INTERRUPTS();
 		buf = page_read(index, chunk_block, BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE);
-		chunk = chunk_at(BufferGetPage(buf), chunk_offset, id);
+		chunk = hnsw_chunk_at(BufferGetPage(buf), chunk_offset, id);
 		if (chunk == NULL)
 		{
 			HnswNode	node;
@@ -212,7 +212,7 @@ hnsw_tids_add(Relation index, const HnswMetaPageData *layout, Buffer node_buf,
 		if (node->chunk_block == node_block)
 			page_corrupted(index, node_block, "Node %u has a chunk on its own page.", offset);
 		buf = page_read(index, node->chunk_block, BUFFER_LOCK_EXCLUSIVE, HNSW_SPECIAL_SIZE);
-		chunk = chunk_at(BufferGetPage(buf), node->chunk_offset, HnswNodeIdMake(node_block, offset));
+		chunk = hnsw_chunk_at(BufferGetPage(buf), node->chunk_offset, HnswNodeIdMake(node_block, offset));
 		if (chunk == NULL)
 			page_corrupted(index, node_block,
 						   "Node %u has its first chunk at (%u,%u), which is not its own.",

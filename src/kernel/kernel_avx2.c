@@ -314,6 +314,128 @@ avx2_ip_rows(const float *q, const void *rows, size_t stride, int n,
 	run_rows(q, rows, stride, n, dim, out, SUM_IP);
 }
 
+/* ---- half precision ---- */
+
+#define TARGET_HALF	__attribute__((target("avx2,f16c")))
+#define STEP_HALF	static inline __attribute__((always_inline)) TARGET_HALF
+
+STEP_HALF __m256
+load_halves(const uint16_t *half, __m256 scale)
+{
+	return _mm256_mul_ps(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *) half)), scale);
+}
+
+/* The last `rest` (1 .. 31) elements as floats, any number behind them */
+STEP_HALF void
+unpack_tail(const uint16_t *half, int rest, __m256 scale, float *tail)
+{
+	uint16_t	copy[KERNEL_LANES] = {0};
+
+	memcpy(copy, half, sizeof(uint16_t) * rest);
+	for (int i = 0; i < rest; i += 8)
+		_mm256_storeu_ps(tail + i, load_halves(copy + i, scale));
+}
+
+STEP_HALF float
+sum_half(const float *q, const uint16_t *half, float scale, int dim, SumKind kind)
+{
+	int			body = KERNEL_BODY(dim);
+	__m256		factor = _mm256_set1_ps(scale);
+	float		sum = 0.0f;
+
+	if (body > 0)
+	{
+		__m256		s0 = _mm256_setzero_ps();
+		__m256		s1 = _mm256_setzero_ps();
+		__m256		s2 = _mm256_setzero_ps();
+		__m256		s3 = _mm256_setzero_ps();
+
+		for (int i = 0; i < body; i += KERNEL_LANES)
+		{
+			s0 = add_term(s0, _mm256_loadu_ps(q + i), load_halves(half + i, factor), kind);
+			s1 = add_term(s1, _mm256_loadu_ps(q + i + 8), load_halves(half + i + 8, factor), kind);
+			s2 = add_term(s2, _mm256_loadu_ps(q + i + 16), load_halves(half + i + 16, factor), kind);
+			s3 = add_term(s3, _mm256_loadu_ps(q + i + 24), load_halves(half + i + 24, factor), kind);
+		}
+		sum = fold_four(fold_to_four(s0, s1, s2, s3));
+	}
+	if (body < dim)
+	{
+		float		tail[KERNEL_LANES];
+
+		unpack_tail(half + body, dim - body, factor, tail);
+		sum = add_tail(sum, q + body, tail, dim - body, kind);
+	}
+	return sum;
+}
+
+static TARGET_HALF float
+avx2_l2sq_half(const float *q, const uint16_t *half, float scale, int dim)
+{
+	return sum_half(q, half, scale, dim, SUM_L2SQ);
+}
+
+static TARGET_HALF float
+avx2_ip_half(const float *q, const uint16_t *half, float scale, int dim)
+{
+	return sum_half(q, half, scale, dim, SUM_IP);
+}
+
+static TARGET_HALF void
+avx2_half_unpack(const uint16_t *half, float scale, int dim, float *out)
+{
+	__m256		factor = _mm256_set1_ps(scale);
+	int			i = 0;
+
+	for (; i + 8 <= dim; i += 8)
+		_mm256_storeu_ps(out + i, load_halves(half + i, factor));
+	if (i < dim)
+	{
+		float		tail[KERNEL_LANES];
+
+		unpack_tail(half + i, dim - i, factor, tail);
+		memcpy(out + i, tail, sizeof(float) * (dim - i));
+	}
+}
+
+static TARGET_HALF void
+avx2_half_pack(const float *x, int dim, uint16_t *half, float *scale)
+{
+	const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+	__m256i		eight = _mm256_setzero_si256();
+	__m128i		four;
+	uint32_t	largest;
+	__m256		factor;
+	float		inverse;
+	float		tail[8] = {0};
+	int			whole = dim & ~7;
+
+	memcpy(tail, x + whole, sizeof(float) * (dim - whole));
+	for (int i = 0; i < whole; i += 8)
+		eight = _mm256_max_epu32(eight, _mm256_and_si256(_mm256_loadu_si256((const __m256i *) (x + i)), magnitude));
+	eight = _mm256_max_epu32(eight, _mm256_and_si256(_mm256_loadu_si256((const __m256i *) tail), magnitude));
+	four = _mm_max_epu32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+	four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0x4e));
+	four = _mm_max_epu32(four, _mm_shuffle_epi32(four, 0xb1));
+	largest = (uint32_t) _mm_cvtsi128_si32(four);
+
+	kernel_half_scale(largest, scale, &inverse);
+	factor = _mm256_set1_ps(inverse);
+	for (int i = 0; i < whole; i += 8)
+		_mm_storeu_si128((__m128i *) (half + i),
+						 _mm256_cvtps_ph(_mm256_mul_ps(_mm256_loadu_ps(x + i), factor),
+										 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+	if (whole < dim)
+	{
+		uint16_t	last[8];
+
+		_mm_storeu_si128((__m128i *) last,
+						 _mm256_cvtps_ph(_mm256_mul_ps(_mm256_loadu_ps(tail), factor),
+										 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+		memcpy(half + whole, last, sizeof(uint16_t) * (dim - whole));
+	}
+}
+
 /*
  * The tile: 6 rows by two registers of columns is 12 sums, which with the two
  * of the panel and one of x fill the 16 registers.  So a panel is two halves.
@@ -393,11 +515,11 @@ const KernelTable kernel_avx2_table = {
 	.l2sq_rows = avx2_l2sq_rows,
 	.ip_rows = avx2_ip_rows,
 	.ip_panels = avx2_ip_panels,
-	.l2sq_half = scalar_l2sq_half,
-	.ip_half = scalar_ip_half,
-	.half_unpack = scalar_half_unpack,
-	.half_pack = scalar_half_pack,
-	KERNEL_CODES(scalar),
+	.l2sq_half = avx2_l2sq_half,
+	.ip_half = avx2_ip_half,
+	.half_unpack = avx2_half_unpack,
+	.half_pack = avx2_half_pack,
+	KERNEL_CODES(avx2),
 };
 
 #endif							/* __x86_64__ */

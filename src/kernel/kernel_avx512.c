@@ -462,11 +462,11 @@ avx512_ip_panels(const float *x, size_t ldx, int nx, const float *panels,
 
 const KernelTable kernel_avx512_table = {
 	COMMON,
-	.dot_i8 = scalar_dot_i8,
-	.dot_i8_ids = scalar_dot_i8_ids,
-	.code_query = scalar_code_query,
-	.code_dot = scalar_code_dot,
-	.code_pair = scalar_code_pair,
+	.dot_i8 = avx2_dot_i8,
+	.dot_i8_ids = avx2_dot_i8_ids,
+	.code_query = avx2_code_query,
+	.code_dot = avx2_code_dot,
+	.code_pair = avx2_code_pair,
 };
 
 /* With VPOPCNTDQ and VNNI */

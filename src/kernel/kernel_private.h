@@ -137,6 +137,9 @@ kernel_half_scale(uint32_t largest, float *scale, float *inverse)
 	memcpy(inverse, &bits, sizeof(bits));
 }
 
+/* How many rows ahead of the one at work dot_i8_ids prefetches */
+#define KERNEL_ROWS_AHEAD	4
+
 /* <u, levels> = 2 * (what the set bits sum to) - (2^bits - 1) * sum(levels) */
 static inline int32_t
 kernel_code_result(int32_t set, int bits, int32_t sum)
@@ -185,6 +188,7 @@ extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
 
 KERNEL_DECLARE_CODES(scalar);
 #if defined(__x86_64__)
+KERNEL_DECLARE_CODES(avx2);
 KERNEL_DECLARE_CODES(avx512);
 KERNEL_DECLARE_CODES(avx512v);
 #endif

@@ -286,21 +286,6 @@ graph_build_scratch_size(const GraphBuildParams *params)
 
 /* --------------------------------------------------------------- distances */
 
-static void
-dot_ids(const int8_t *q, const void *codes, size_t stride, const uint32_t *ids,
-		int n, int dim, int32_t *out)
-{
-	for (int i = 0; i < n; i++)
-	{
-		const int8_t *x = (const int8_t *) codes + stride * ids[i];
-		int32_t		sum = 0;
-
-		for (size_t d = 0; d < (size_t) dim; d++)
-			sum += q[d] * x[d];
-		out[i] = sum;
-	}
-}
-
 /* Never negative, never NaN: the pool sorts by the bits. */
 static inline float
 clean(float distance)
@@ -324,7 +309,7 @@ measure(Worker *w, uint32_t node, const uint32_t *ids, int n, float *out)
 	{
 		Factors		own = *factors_of(b, node);
 
-		dot_ids(code_of(b, node), code_of(b, 0), b->code_stride, ids, n,
+		kernel->dot_i8_ids(code_of(b, node), code_of(b, 0), b->code_stride, ids, n,
 				(int) b->code_stride, w->dots);
 		for (int i = 0; i < n; i++)
 		{
@@ -341,9 +326,9 @@ static void
 encode(const Build *b, const float *x, int8_t *code, Factors *factors)
 {
 	int			dim = b->params.dim;
+	int			padded = (int) b->code_stride;
 	float		greatest = 0.0f;
 	float		inverse;
-	int64_t		sum = 0;
 
 	for (int d = 0; d < dim; d++)
 		greatest = fmaxf(greatest, fabsf(x[d]));
@@ -351,17 +336,10 @@ encode(const Build *b, const float *x, int8_t *code, Factors *factors)
 	inverse = 1.0f / factors->scale;
 	if (!(inverse <= FLT_MAX))
 		inverse = factors->scale = 0.0f;
-	for (int d = 0; d < dim; d++)
-	{
-		float		scaled = x[d] * inverse;
-		int			c = (int) (scaled + (scaled < 0.0f ? -0.5f : 0.5f));
-
-		c = c > 127 ? 127 : c < -127 ? -127 : c;
-		code[d] = (int8_t) c;
-		sum += c * c;
-	}
-	memset(code + dim, 0, b->code_stride - dim);
-	factors->norm = (float) ((double) factors->scale * factors->scale * (double) sum);
+	kernel->quantise(x, dim, inverse, 127, code);
+	memset(code + dim, 0, padded - dim);
+	factors->norm = (float) ((double) factors->scale * factors->scale *
+							 (double) kernel->dot_i8(code, code, padded));
 }
 
 /* ------------------------------------------------------------------- nodes */

@@ -916,6 +916,12 @@ graph_search_next(GraphSearch *s, uint64_t *node, uint32_t *ordinal,
 	return true;
 }
 
+void
+graph_search_stop(GraphSearch *s)
+{
+	s->full = true;
+}
+
 bool
 graph_search_complete(const GraphSearch *s)
 {

@@ -226,6 +226,8 @@ row_distance(const IvfScanState *state, float sum, float normsq)
 			return vector_negative_ip_from_ip(sum);
 		case METRIC_COSINE:
 			return vector_cosine_from_parts(sum, normsq, state->query_normsq);
+		case METRIC_L1:
+			break;				/* not of ivf: ivf_meta_flaw */
 	}
 	pg_unreachable();
 }

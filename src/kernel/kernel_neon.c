@@ -290,6 +290,110 @@ neon_ip_rows(const float *q, const void *rows, size_t stride, int n,
 		out[i] = sum_pair(q, (const float *) row, dim, SUM_IP);
 }
 
+/* ---- half precision ---- */
+
+STEP float32x4_t
+load_halves(const uint16_t *half, float scale)
+{
+	return vmulq_n_f32(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(half))), scale);
+}
+
+/* The last `rest` (1 .. 31) elements as floats, any number behind them */
+STEP void
+unpack_tail(const uint16_t *half, int rest, float scale, float *tail)
+{
+	uint16_t	copy[KERNEL_LANES] = {0};
+
+	memcpy(copy, half, sizeof(uint16_t) * rest);
+	for (int i = 0; i < rest; i += 4)
+		vst1q_f32(tail + i, load_halves(copy + i, scale));
+}
+
+STEP float
+sum_half(const float *q, const uint16_t *half, float scale, int dim, SumKind kind)
+{
+	int			body = KERNEL_BODY(dim);
+	float		sum = 0.0f;
+
+#define DECLARE(g) \
+	float32x4_t s##g = vdupq_n_f32(0.0f)
+#define WHOLE(g) \
+	s##g = add_term(s##g, vld1q_f32(q + i + 4 * g), load_halves(half + i + 4 * g, scale), kind)
+
+	if (body > 0)
+	{
+		EACH_OF_8(DECLARE);
+		for (int i = 0; i < body; i += KERNEL_LANES)
+		{
+			EACH_OF_8(WHOLE);
+		}
+		sum = fold(s0, s1, s2, s3, s4, s5, s6, s7);
+	}
+#undef DECLARE
+#undef WHOLE
+
+	if (body < dim)
+	{
+		float		tail[KERNEL_LANES];
+
+		unpack_tail(half + body, dim - body, scale, tail);
+		sum = add_tail(sum, q + body, tail, dim - body, kind);
+	}
+	return sum;
+}
+
+static float
+neon_l2sq_half(const float *q, const uint16_t *half, float scale, int dim)
+{
+	return sum_half(q, half, scale, dim, SUM_L2SQ);
+}
+
+static float
+neon_ip_half(const float *q, const uint16_t *half, float scale, int dim)
+{
+	return sum_half(q, half, scale, dim, SUM_IP);
+}
+
+static void
+neon_half_unpack(const uint16_t *half, float scale, int dim, float *out)
+{
+	int			i = 0;
+
+	for (; i + 4 <= dim; i += 4)
+		vst1q_f32(out + i, load_halves(half + i, scale));
+	if (i < dim)
+	{
+		float		tail[KERNEL_LANES];
+
+		unpack_tail(half + i, dim - i, scale, tail);
+		memcpy(out + i, tail, sizeof(float) * (dim - i));
+	}
+}
+
+static void
+neon_half_pack(const float *x, int dim, uint16_t *half, float *scale)
+{
+	uint32x4_t	largest = vdupq_n_u32(0);
+	float		inverse;
+	float		tail[4] = {0};
+	int			whole = dim & ~3;
+
+	memcpy(tail, x + whole, sizeof(float) * (dim - whole));
+	for (int i = 0; i < whole; i += 4)
+		largest = vmaxq_u32(largest, vbicq_u32(vreinterpretq_u32_f32(vld1q_f32(x + i)), vdupq_n_u32(0x80000000)));
+	largest = vmaxq_u32(largest, vbicq_u32(vreinterpretq_u32_f32(vld1q_f32(tail)), vdupq_n_u32(0x80000000)));
+	kernel_half_scale(vmaxvq_u32(largest), scale, &inverse);
+	for (int i = 0; i < whole; i += 4)
+		vst1_u16(half + i, vreinterpret_u16_f16(vcvt_f16_f32(vmulq_n_f32(vld1q_f32(x + i), inverse))));
+	if (whole < dim)
+	{
+		uint16_t	last[4];
+
+		vst1_u16(last, vreinterpret_u16_f16(vcvt_f16_f32(vmulq_n_f32(vld1q_f32(tail), inverse))));
+		memcpy(half + whole, last, sizeof(uint16_t) * (dim - whole));
+	}
+}
+
 /*
  * The tile: 6 rows by four registers of columns is 24 sums, which with the four
  * of the panel leave room for x.  So a panel is two halves.
@@ -381,11 +485,11 @@ const KernelTable kernel_neon_table = {
 	.l2sq_rows = neon_l2sq_rows,
 	.ip_rows = neon_ip_rows,
 	.ip_panels = neon_ip_panels,
-	.l2sq_half = scalar_l2sq_half,
-	.ip_half = scalar_ip_half,
-	.half_unpack = scalar_half_unpack,
-	.half_pack = scalar_half_pack,
-	KERNEL_CODES(scalar),
+	.l2sq_half = neon_l2sq_half,
+	.ip_half = neon_ip_half,
+	.half_unpack = neon_half_unpack,
+	.half_pack = neon_half_pack,
+	KERNEL_CODES(neon),
 };
 
 #endif							/* __aarch64__ */

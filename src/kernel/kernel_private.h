@@ -191,13 +191,9 @@ KERNEL_DECLARE_CODES(scalar);
 KERNEL_DECLARE_CODES(avx2);
 KERNEL_DECLARE_CODES(avx512);
 KERNEL_DECLARE_CODES(avx512v);
+#elif defined(__aarch64__)
+KERNEL_DECLARE_CODES(neon);
 #endif
-
-/* Halves of a level: in the file of its distances */
-extern float scalar_l2sq_half(const float *q, const uint16_t *half, float scale, int dim);
-extern float scalar_ip_half(const float *q, const uint16_t *half, float scale, int dim);
-extern void scalar_half_unpack(const uint16_t *half, float scale, int dim, float *out);
-extern void scalar_half_pack(const float *x, int dim, uint16_t *half, float *scale);
 
 /* kernel_scalar.c and its faster relatives */
 extern const KernelTable kernel_scalar_table;

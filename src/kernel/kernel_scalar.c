@@ -59,7 +59,7 @@ square_double(double x)
 
 /* The body in float lanes, the tail in double ones (kernel.h). */
 #define DEFINE_SUM(declaration, TERM, DOUBLE_TERM) \
-float \
+static float \
 declaration \
 { \
 	size_t		n = (size_t) dim; \
@@ -85,10 +85,10 @@ declaration \
 	return (float) sum; \
 }
 
-static DEFINE_SUM(scalar_l2sq(const float *a, const float *b, int dim), L2SQ_TERM, L2SQ_DOUBLE)
-static DEFINE_SUM(scalar_ip(const float *a, const float *b, int dim), IP_TERM, IP_DOUBLE)
-static DEFINE_SUM(scalar_l1(const float *a, const float *b, int dim), L1_TERM, L1_DOUBLE)
-static DEFINE_SUM(scalar_normsq(const float *a, int dim), AA_TERM, AA_DOUBLE)
+DEFINE_SUM(scalar_l2sq(const float *a, const float *b, int dim), L2SQ_TERM, L2SQ_DOUBLE)
+DEFINE_SUM(scalar_ip(const float *a, const float *b, int dim), IP_TERM, IP_DOUBLE)
+DEFINE_SUM(scalar_l1(const float *a, const float *b, int dim), L1_TERM, L1_DOUBLE)
+DEFINE_SUM(scalar_normsq(const float *a, int dim), AA_TERM, AA_DOUBLE)
 
 static void
 scalar_cosine(const float *a, const float *b, int dim,
@@ -140,14 +140,14 @@ DEFINE_SUM(scalar_l2sq_half(const float *q, const uint16_t *half, float scale, i
 DEFINE_SUM(scalar_ip_half(const float *q, const uint16_t *half, float scale, int dim),
 		   IP_HALF_TERM, IP_HALF_DOUBLE)
 
-void
+static void
 scalar_half_unpack(const uint16_t *half, float scale, int dim, float *out)
 {
 	for (int i = 0; i < dim; i++)
 		out[i] = HALF(i);
 }
 
-void
+static void
 scalar_half_pack(const float *x, int dim, uint16_t *half, float *scale)
 {
 	uint32_t	largest = 0;

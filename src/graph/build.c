@@ -54,6 +54,7 @@
 #define MIN_CANDIDATES	200		/* chosen among, if the window is smaller */
 #define FINISH_NODES	256		/* pruned at a time, at the end */
 #define PROGRESS_NODES	64
+#define MET_MAX			16384	/* nodes a search can meet at little cost */
 #define FLOAT_DIM		32		/* shorter vectors are kept as floats */
 
 /* An edge: the number of a node, and two flags. */
@@ -114,10 +115,14 @@ typedef struct Worker
 	Build	   *b;
 	uint64_t	random;
 
-	/* nodes met by this search, a bit each, and which words have any */
+	/*
+	 * Nodes met by this search, a bit each, and their numbers: while there
+	 * are no more than MET_MAX, these tell which bits to clear.
+	 */
 	uint64_t   *met;
-	uint32_t   *met_words;
-	uint32_t	met_count;
+	uint32_t   *met_ids;
+	int			met_count;
+	bool		met_overflow;
 
 	/*
 	 * The nearest nodes met, in ascending order: distance (its bits: they
@@ -126,6 +131,7 @@ typedef struct Worker
 	 */
 	uint64_t   *pool;
 	int			pool_count;
+	uint64_t   *batch;			/* what one node's list adds to it */
 
 	/* candidates of a choice, nearest first */
 	uint32_t   *edges;
@@ -255,8 +261,9 @@ lay_out_worker(Worker *w, const Build *b, char *scratch, size_t *size)
 	} while (0)
 
 	TAKE(met, words);
-	TAKE(met_words, words);
-	TAKE(pool, b->candidates + 1);
+	TAKE(met_ids, MET_MAX + most);
+	TAKE(pool, b->candidates + most);
+	TAKE(batch, most);
 	TAKE(edges, most);
 	TAKE(lengths, most);
 	TAKE(targets, b->params.degree);
@@ -634,60 +641,119 @@ pool_distance(uint64_t entry)
 	return distance;
 }
 
-/* Put a node into the pool, if it is near enough: its place, or the pool's size. */
-static int
-pool_add(Worker *w, uint32_t node, float distance)
+static inline uint64_t
+pool_entry(uint32_t node, float distance)
 {
-	uint64_t	entry;
 	uint32_t	bits;
-	int			low = 0;
-	int			high = w->pool_count;
 
 	memcpy(&bits, &distance, sizeof(bits));
-	entry = (uint64_t) bits << 32 | (uint64_t) node << 1;
-	if (high == w->b->candidates)
-	{
-		if (entry >= w->pool[high - 1])
-			return high;
-		w->pool_count--;
-		high--;
-	}
-	while (low < high)
-	{
-		int			middle = (low + high) / 2;
-
-		if (w->pool[middle] < entry)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	memmove(w->pool + low + 1, w->pool + low, sizeof(uint64_t) * (w->pool_count - low));
-	w->pool[low] = entry;
-	w->pool_count++;
-	return low;
+	return (uint64_t) bits << 32 | (uint64_t) node << 1;
 }
 
-/* Was the node met before?  It is from now on. */
-static inline bool
+/* How many of the first n entries are below this one; without branches. */
+static inline int
+count_below(const uint64_t *pool, int n, uint64_t entry)
+{
+	int			from = 0;
+
+	while (n > 0)
+	{
+		int			half = (n + 1) / 2;
+
+		from += pool[from + half - 1] < entry ? half : 0;
+		n -= half;
+	}
+	return from;
+}
+
+/*
+ * Put nodes into the pool, those that are near enough: the place of the first, or
+ * the pool's size.
+ */
+static int
+pool_add(Worker *w, const uint32_t *ids, const float *distances, int n)
+{
+	uint64_t   *pool = w->pool;
+	uint64_t   *batch = w->batch;
+	int			max = w->b->candidates;
+	int			end = w->pool_count;
+	uint64_t	bound = end < max ? UINT64_MAX : pool[end - 1];
+	int			added = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		uint64_t	entry = pool_entry(ids[i], distances[i]);
+
+		batch[added] = entry;
+		added += entry < bound;
+	}
+	for (int i = 1; i < added; i++)
+	{
+		uint64_t	entry = batch[i];
+		int			j = i;
+
+		for (; j > 0 && batch[j - 1] > entry; j--)
+			batch[j] = batch[j - 1];
+		batch[j] = entry;
+	}
+
+	/* from the end, so that each entry of the pool is moved once */
+	w->pool_count = end + added < max ? end + added : max;
+	for (int i = added - 1; i >= 0; i--)
+	{
+		int			place = count_below(pool, end, batch[i]);
+
+		memmove(pool + place + i + 1, pool + place, sizeof(uint64_t) * (end - place));
+		pool[place + i] = batch[i];
+		end = place;
+	}
+	return added > 0 ? end : w->pool_count;
+}
+
+/*
+ * Begin a batch of nodes that may have been met: meet() adds one, meet_batch()
+ * tells how many were new and where they are.
+ */
+static inline uint32_t *
+meet_begin(Worker *w)
+{
+	if (w->met_count > MET_MAX)
+	{
+		w->met_overflow = true;
+		w->met_count = 0;
+	}
+	return w->met_ids + w->met_count;
+}
+
+static inline void
 meet(Worker *w, uint32_t node)
 {
+	uint64_t   *word = &w->met[node / 64];
 	uint64_t	bit = UINT64_C(1) << (node % 64);
-	uint64_t	word = w->met[node / 64];
+	bool		seen = (*word & bit) != 0;
 
-	if (word & bit)
-		return true;
-	if (word == 0)
-		w->met_words[w->met_count++] = node / 64;
-	w->met[node / 64] = word | bit;
-	return false;
+	*word |= bit;
+	w->met_ids[w->met_count] = node;
+	w->met_count += !seen;
 }
 
 static void
 forget_all(Worker *w)
 {
-	for (uint32_t i = 0; i < w->met_count; i++)
-		w->met[w->met_words[i]] = 0;
+	if (w->met_overflow)
+		memset(w->met, 0, sizeof(uint64_t) * ((size_t) w->b->params.capacity / 64 + 1));
+	else
+		for (int i = 0; i < w->met_count; i++)
+			w->met[w->met_ids[i] / 64] = 0;
 	w->met_count = 0;
+	w->met_overflow = false;
+}
+
+static inline void
+prefetch(const void *from, size_t size)
+{
+	for (size_t i = 0; i < size; i += LINE)
+		__builtin_prefetch((const char *) from + i);
 }
 
 /* Fill the pool with places to start from. */
@@ -696,32 +762,30 @@ start_search(Worker *w, uint32_t node, uint32_t published)
 {
 	Build	   *b = w->b;
 	int			n = (int) b->first_count;
-	int			best = 0;
+	uint32_t   *ids;
 
 	w->pool_count = 0;
 	meet(w, node);
-	measure(w, node, b->first, n, w->distances);
 
 	/* the nearest of the first nodes; all, while there are few */
-	for (int i = 0; i < n; i++)
-		pool_add(w, b->first[i], w->distances[i]);
+	measure(w, node, b->first, n, w->distances);
+	pool_add(w, b->first, w->distances, n);
 	if (n == FIRST_NODES && w->pool_count > BEST_FIRST)
 		w->pool_count = BEST_FIRST;
 	for (int i = 0; i < w->pool_count; i++)
 		meet(w, pool_node(w->pool[i]));
 
-	n = 0;
-	for (; best < RANDOM_STARTS && published > FIRST_NODES; best++)
+	ids = meet_begin(w);
+	for (int i = 0; i < RANDOM_STARTS && published > FIRST_NODES; i++)
 	{
 		uint32_t	other = permute(b, graph_build_count(b), random_below(w, published));
 
-		if ((__atomic_load_n(&node_of(b, other)->flags, __ATOMIC_ACQUIRE) & NODE_PUBLISHED) &&
-			!meet(w, other))
-			w->ids[n++] = other;
+		if (__atomic_load_n(&node_of(b, other)->flags, __ATOMIC_ACQUIRE) & NODE_PUBLISHED)
+			meet(w, other);
 	}
-	measure(w, node, w->ids, n, w->distances);
-	for (int i = 0; i < n; i++)
-		pool_add(w, w->ids[i], w->distances[i]);
+	n = (int) (w->met_ids + w->met_count - ids);
+	measure(w, node, ids, n, w->distances);
+	pool_add(w, ids, w->distances, n);
 }
 
 /* Best-first search: the nearest nodes to this one end up in the pool. */
@@ -736,8 +800,10 @@ search(Worker *w, uint32_t node, uint32_t published)
 	{
 		uint64_t	entry = w->pool[at];
 		Node	   *from = node_of(b, pool_node(entry));
+		uint32_t   *ids;
 		int			count;
-		int			n = 0;
+		int			n;
+		int			place;
 
 		if (entry & POOL_EXPANDED)
 		{
@@ -745,22 +811,27 @@ search(Worker *w, uint32_t node, uint32_t published)
 			continue;
 		}
 		w->pool[at++] |= POOL_EXPANDED;
+		ids = meet_begin(w);
 		count = __atomic_load_n(&from->count, __ATOMIC_ACQUIRE);
 		for (int i = 0; i < count; i++)
-		{
-			uint32_t	other = __atomic_load_n(&from->edges[i], __ATOMIC_ACQUIRE) & EDGE_NODE;
-
-			if (!meet(w, other))
-				w->ids[n++] = other;
-		}
-		measure(w, node, w->ids, n, w->distances);
+			meet(w, __atomic_load_n(&from->edges[i], __ATOMIC_ACQUIRE) & EDGE_NODE);
+		n = (int) (w->met_ids + w->met_count - ids);
+		for (int i = 0; i < n && i < 4; i++)
+			prefetch(code_of(b, ids[i]), b->code_stride);
 		for (int i = 0; i < n; i++)
-		{
-			int			place = pool_add(w, w->ids[i], w->distances[i]);
+			__builtin_prefetch(factors_of(b, ids[i]));
 
-			if (place < at)
-				at = place;
-		}
+		/* what comes next, unless this list has something nearer */
+		for (int i = at; i < w->pool_count; i++)
+			if ((w->pool[i] & POOL_EXPANDED) == 0)
+			{
+				prefetch(node_of(b, pool_node(w->pool[i])), b->node_stride);
+				break;
+			}
+		measure(w, node, ids, n, w->distances);
+		place = pool_add(w, ids, w->distances, n);
+		if (place < at)
+			at = place;
 	}
 	forget_all(w);
 }
@@ -872,6 +943,7 @@ graph_build_run(void *mem, int participant, void *scratch,
 	w->b = b;
 	w->random = mix(b->params.seed + (uint64_t) participant);
 	w->met_count = 0;
+	w->met_overflow = false;
 	memset(w->met, 0, sizeof(uint64_t) * ((size_t) b->params.capacity / 64 + 1));
 
 	insert_first(w, count, interrupt, arg);

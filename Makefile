@@ -105,6 +105,13 @@ bench-graph-build: bench/graph_build_bench.c $(filter src/kernel/% src/graph/%,$
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/graph_build_bench.c,$^) $(filter %.o,$^) -o test_unit/graph_build_bench $(LDFLAGS) -lm -lpthread
 	test_unit/graph_build_bench
 
+# The search of src/graph over nodes in memory: make bench-graph ARGS="-u ROWS.npy QUERIES.npy".
+.PHONY: bench-graph
+bench-graph: bench/graph_bench.c $(filter src/kernel/% src/quant/% src/graph/%,$(OBJS))
+	@mkdir -p test_unit
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/graph_bench.c,$^) $(filter %.o,$^) -o test_unit/graph_bench $(LDFLAGS) -lm -lpthread
+	test_unit/graph_bench $(ARGS)
+
 # The optional control file `vector`, for clients that send CREATE EXTENSION
 # vector. Never beside pgvector's own files: they carry the same names.
 .PHONY: install-vector uninstall-vector

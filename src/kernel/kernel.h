@@ -108,9 +108,10 @@ typedef struct KernelTable
 
 	/*
 	 * [exact] out[i] = x[i] * inverse, rounded to nearest even and clamped to
-	 * -limit .. limit (1 .. 127).  NaN gives limit.
+	 * -limit .. limit (1 .. 127).  NaN gives limit.  Returns sum x * out, in
+	 * double (KERNEL_CODE_LANES of them, as below).
 	 */
-	void		(*quantise) (const float *x, int dim, float inverse, int limit,
+	double		(*quantise) (const float *x, int dim, float inverse, int limit,
 							 int8_t *out);
 
 	/*

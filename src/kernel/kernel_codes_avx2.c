@@ -33,44 +33,6 @@ first_of_eight(int rest)
 	return _mm256_loadu_si256((const __m256i *) (table + 8 - rest));
 }
 
-/* Eight values as integers, clamped */
-STEP __m256i
-quantise_eight(__m256 value, __m256 most, __m256 least)
-{
-	return _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(value, most), least));
-}
-
-TARGET void
-avx2_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
-{
-	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-	__m256		scale = _mm256_set1_ps(inverse);
-	__m256		most = _mm256_set1_ps((float) limit);
-	__m256		least = _mm256_set1_ps((float) -limit);
-	int			i = 0;
-
-	for (; i + 32 <= dim; i += 32)
-	{
-		__m256i		a = quantise_eight(_mm256_mul_ps(_mm256_loadu_ps(x + i), scale), most, least);
-		__m256i		b = quantise_eight(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), scale), most, least);
-		__m256i		c = quantise_eight(_mm256_mul_ps(_mm256_loadu_ps(x + i + 16), scale), most, least);
-		__m256i		d = quantise_eight(_mm256_mul_ps(_mm256_loadu_ps(x + i + 24), scale), most, least);
-		__m256i		bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-
-		_mm256_storeu_si256((__m256i *) (out + i), _mm256_permutevar8x32_epi32(bytes, order));
-	}
-	for (; i < dim; i += 8)
-	{
-		int			rest = dim - i < 8 ? dim - i : 8;
-		__m256		value = _mm256_maskload_ps(x + i, first_of_eight(rest));
-		int32_t		ints[8];
-
-		_mm256_storeu_si256((__m256i *) ints, quantise_eight(_mm256_mul_ps(value, scale), most, least));
-		for (int j = 0; j < rest; j++)
-			out[i + j] = (int8_t) ints[j];
-	}
-}
-
 /* 32 products of bytes, added by fours.  Without -128 nothing overflows. */
 STEP __m256i
 dot_step(__m256i sum, __m256i a, __m256i b)
@@ -399,6 +361,57 @@ fold_lanes(Lanes sum)
 								 _mm256_extractf128_pd(four, 1));
 
 	return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+/* Eight values as integers, clamped */
+STEP __m256i
+quantise_eight(__m256 value, __m256 most, __m256 least)
+{
+	return _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(value, most), least));
+}
+
+TARGET double
+avx2_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
+{
+	__m256		scale = _mm256_set1_ps(inverse);
+	__m256		most = _mm256_set1_ps((float) limit);
+	__m256		least = _mm256_set1_ps((float) -limit);
+	Lanes		sum = zero_lanes();
+
+	for (int i = 0; i < dim; i += 16)
+	{
+		int			rest = dim - i;
+		__m256		x_low;
+		__m256		x_high;
+		__m256i		low;
+		__m256i		high;
+		__m128i		bytes;
+
+		if (rest >= 16)
+		{
+			x_low = _mm256_loadu_ps(x + i);
+			x_high = _mm256_loadu_ps(x + i + 8);
+		}
+		else
+		{
+			x_low = _mm256_maskload_ps(x + i, first_of_eight(rest < 8 ? rest : 8));
+			x_high = _mm256_setzero_ps();
+			if (rest > 8)
+				x_high = _mm256_maskload_ps(x + i + 8, first_of_eight(rest - 8));
+		}
+		low = quantise_eight(_mm256_mul_ps(x_low, scale), most, least);
+		high = quantise_eight(_mm256_mul_ps(x_high, scale), most, least);
+		sum = add_lanes(sum, multiply_lanes(to_lanes(x_low, x_high),
+											to_lanes(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))));
+		/* by halves: 0 .. 3 and 8 .. 11, then 4 .. 7 and 12 .. 15 */
+		low = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+		bytes = _mm_packs_epi16(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+		if (rest >= 16)
+			_mm_storeu_si128((__m128i *) (out + i), bytes);
+		else
+			memcpy(out + i, &bytes, rest);
+	}
+	return fold_lanes(sum);
 }
 
 TARGET void

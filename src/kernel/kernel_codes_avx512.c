@@ -28,23 +28,6 @@
 #define STEP_V	static inline __attribute__((always_inline)) TARGET_V
 
 TARGET void
-avx512_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
-{
-	__m512		scale = _mm512_set1_ps(inverse);
-	__m512		most = _mm512_set1_ps((float) limit);
-	__m512		least = _mm512_set1_ps((float) -limit);
-
-	for (int i = 0; i < dim; i += 16)
-	{
-		__mmask16	mask = (__mmask16) (dim - i >= 16 ? 0xffff : (1 << (dim - i)) - 1);
-		__m512		value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), scale);
-
-		value = _mm512_max_ps(_mm512_min_ps(value, most), least);
-		_mm512_mask_cvtepi32_storeu_epi8(out + i, mask, _mm512_cvtps_epi32(value));
-	}
-}
-
-TARGET void
 avx512_code_estimate(const int32_t *dots, const float *factors, int n,
 					 float step, float base, float *out)
 {
@@ -103,6 +86,30 @@ fold_float(__m512 sum)
 /* sum += a * b, rounded twice */
 #define ADD_PRODUCT(sum, a, b) \
 	sum = _mm512_add_pd(sum, _mm512_mul_pd(a, b))
+
+TARGET double
+avx512_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
+{
+	__m512		scale = _mm512_set1_ps(inverse);
+	__m512		most = _mm512_set1_ps((float) limit);
+	__m512		least = _mm512_set1_ps((float) -limit);
+	__m512d		sum_low = _mm512_setzero_pd();
+	__m512d		sum_high = _mm512_setzero_pd();
+
+	for (int i = 0; i < dim; i += 16)
+	{
+		__mmask16	mask = (__mmask16) (dim - i >= 16 ? 0xffff : (1 << (dim - i)) - 1);
+		__m512		exact = _mm512_maskz_loadu_ps(mask, x + i);
+		__m512		value = _mm512_mul_ps(exact, scale);
+		__m512i		level = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(value, most), least));
+
+		value = _mm512_cvtepi32_ps(level);
+		ADD_PRODUCT(sum_low, LOW(exact), LOW(value));
+		ADD_PRODUCT(sum_high, HIGH(exact), HIGH(value));
+		_mm512_mask_cvtepi32_storeu_epi8(out + i, mask, level);
+	}
+	return fold_double(sum_low, sum_high);
+}
 
 TARGET void
 avx512_code_residual(const float *x, const float *c, const float *mean,

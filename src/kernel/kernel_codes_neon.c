@@ -34,25 +34,6 @@ at_least(float32x4_t value, float32x4_t least)
 	return vbslq_f32(vcgtq_f32(value, least), value, least);
 }
 
-void
-neon_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
-{
-	float32x4_t most = vdupq_n_f32((float) limit);
-	float32x4_t least = vdupq_n_f32((float) -limit);
-	int			i = 0;
-
-	for (; i + 8 <= dim; i += 8)
-	{
-		float32x4_t low = at_least(at_most(vmulq_n_f32(vld1q_f32(x + i), inverse), most), least);
-		float32x4_t high = at_least(at_most(vmulq_n_f32(vld1q_f32(x + i + 4), inverse), most), least);
-
-		vst1_s8(out + i, vmovn_s16(vcombine_s16(vmovn_s32(vcvtnq_s32_f32(low)),
-												vmovn_s32(vcvtnq_s32_f32(high)))));
-	}
-	if (i < dim)
-		scalar_quantise(x + i, dim - i, inverse, limit, out + i);
-}
-
 /* Without -128, two products fit 16 bits. */
 STEP int32_t
 dot(const int8_t *a, const int8_t *b, int dim)
@@ -238,6 +219,53 @@ fold_float(const float32x4_t *s)
 	float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
 
 	return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+double
+neon_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
+{
+	float32x4_t most = vdupq_n_f32((float) limit);
+	float32x4_t least = vdupq_n_f32((float) -limit);
+	float64x2_t sum[8];
+
+	for (int g = 0; g < 8; g++)
+		sum[g] = vdupq_n_f64(0);
+	for (int i = 0; i < dim; i += 16)
+	{
+		const float *from = x + i;
+		int			rest = dim - i < 16 ? dim - i : 16;
+		float		few[16] = {0};
+		int16x4_t	level[4];
+		int8x16_t	bytes;
+
+		if (rest < 16)
+		{
+			memcpy(few, from, sizeof(float) * rest);
+			from = few;
+		}
+		for (int g = 0; g < 4; g++)
+		{
+			float32x4_t exact = vld1q_f32(from + 4 * g);
+			float32x4_t value = at_least(at_most(vmulq_n_f32(exact, inverse), most), least);
+			int32x4_t	rounded = vcvtnq_s32_f32(value);
+
+			value = vcvtq_f32_s32(rounded);
+			ADD_WIDE_PRODUCT(sum, 2 * g, exact, value);
+			level[g] = vmovn_s32(rounded);
+		}
+		bytes = vcombine_s8(vmovn_s16(vcombine_s16(level[0], level[1])),
+							vmovn_s16(vcombine_s16(level[2], level[3])));
+		if (rest == 16)
+			vst1q_s8(out + i, bytes);
+		else
+		{
+			int8_t		last[16];
+
+			vst1q_s8(last, bytes);
+			memcpy(out + i, last, rest);
+		}
+	}
+	return fold_double(sum);
 }
 
 void

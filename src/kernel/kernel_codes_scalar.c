@@ -20,12 +20,23 @@
 /* Four floats at once wherever the architecture's baseline has them. */
 typedef float Four __attribute__((vector_size(16)));
 
-void
+#define CODE_LANES	KERNEL_CODE_LANES
+
+/* The tree of KERNEL_CODE_LANES sums */
+#define FOLD(lane) \
+	do { \
+		for (int width = CODE_LANES / 2; width > 0; width /= 2) \
+			for (int j = 0; j < width; j++) \
+				(lane)[j] += (lane)[j + width]; \
+	} while (0)
+
+double
 scalar_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
 {
 	const float magic = 0x1.8p23f;	/* adding it rounds to nearest even */
 	float		most = (float) limit;
 	float		least = -most;
+	double		sum[CODE_LANES] = {0};
 
 	for (int i = 0; i < dim; i++)
 	{
@@ -33,8 +44,12 @@ scalar_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
 
 		value = value < most ? value : most;
 		value = value > least ? value : least;
-		out[i] = (int8_t) (int) ((value + magic) - magic);
+		value = (value + magic) - magic;
+		sum[i % CODE_LANES] += (double) x[i] * (double) value;
+		out[i] = (int8_t) (int) value;
 	}
+	FOLD(sum);
+	return sum[0];
 }
 
 int32_t
@@ -183,16 +198,6 @@ scalar_code_pair(const uint8_t *a, const uint8_t *b, int dims, int bits)
 				(1 << (2 * bits - 2 - p - q));
 	return sum;
 }
-
-#define CODE_LANES	KERNEL_CODE_LANES
-
-/* The tree of KERNEL_CODE_LANES sums */
-#define FOLD(lane) \
-	do { \
-		for (int width = CODE_LANES / 2; width > 0; width /= 2) \
-			for (int j = 0; j < width; j++) \
-				(lane)[j] += (lane)[j + width]; \
-	} while (0)
 
 void
 scalar_code_residual(const float *x, const float *c, const float *mean,

@@ -149,8 +149,8 @@ kernel_code_result(int32_t set, int bits, int32_t sum)
 
 /* kernel_codes_*.c: the functions on codes and bytes of a level */
 #define KERNEL_DECLARE_CODES(level) \
-extern void level##_quantise(const float *x, int dim, float inverse, \
-							 int limit, int8_t *out); \
+extern double level##_quantise(const float *x, int dim, float inverse, \
+							   int limit, int8_t *out); \
 extern int32_t level##_dot_i8(const int8_t *a, const int8_t *b, int dim); \
 extern void level##_dot_i8_ids(const int8_t *q, const void *base, \
 							   size_t stride, const uint32_t *ids, int n, \

@@ -96,7 +96,8 @@ extern void rabitq_estimate(const RabitqQuery *query, float base,
 /*
  * For pruning an owner's list without its neighbours' vectors: <r_i, r_j> / (|r_i|
  * |r_j|), the cosine between two codes of one owner, from the codes alone
- * (1 bit: sin of the angle the differing bits tell; several bits: cosine of u_i, u_j).
+ * (1 bit: the cosine of the angle the differing bits tell; several bits: that of u_i and
+ * u_j, corrected for what is cut off).
  */
 extern float rabitq_code_cosine(const uint8_t *a, const uint8_t *b,
 								int code_dims, int bits);

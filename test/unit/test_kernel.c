@@ -734,13 +734,19 @@ test_quantise(const KernelTable *level, const KernelTable *scalar, const char *n
 				float	   *x = (float *) guarded(sizeof(float) * dim, 4);
 				int8_t	   *got = (int8_t *) guarded(dim, 0);
 				int8_t	   *want = (int8_t *) guarded(dim, 0);
+				double		sum;
+				double		same_sum;
+				double		true_sum = 0;
+				double		size = 0;
 				float		inverse = f == OFFSET ? limits[l] / 1001.0f : (float) limits[l];
 
 				for (int i = 0; i < dim; i++)
 					x[i] = i % 5 == 4 ? ((int) (random_bits() % 31) - 15) * 0.5f / inverse :
 						random_float((Flavour) f);
-				level->quantise(x, dim, inverse, limits[l], got);
-				scalar->quantise(x, dim, inverse, limits[l], want);
+				sum = level->quantise(x, dim, inverse, limits[l], got);
+				same_sum = scalar->quantise(x, dim, inverse, limits[l], want);
+				if (!same_bits_double(sum, same_sum))
+					COMPLAIN("%s dim %d: sum %a, scalar %a", flavour_names[f], dim, sum, same_sum);
 				for (int i = 0; i < dim; i++)
 				{
 					double		exact = isnan(x[i] * inverse) ? limits[l] :
@@ -748,7 +754,11 @@ test_quantise(const KernelTable *level, const KernelTable *scalar, const char *n
 
 					if (got[i] != want[i] || got[i] != exact)
 						COMPLAIN("%a * %a: %d, scalar %d, true %g", x[i], inverse, got[i], want[i], exact);
+					true_sum += (double) x[i] * exact;
+					size += fabs((double) x[i] * exact);
 				}
+				if (f < SPECIAL && !(fabs(sum - true_sum) <= 1e-12 * size))
+					COMPLAIN("%s dim %d: sum %g, true %g", flavour_names[f], dim, sum, true_sum);
 				release((char *) x, sizeof(float) * dim, 4);
 				release((char *) got, dim, 0);
 				release((char *) want, dim, 0);

@@ -61,9 +61,9 @@ hnsw_insert_begin(Relation index, bool building)
 	insert->context = context;
 	insert->row_context = AllocSetContextCreate(context, "hnsw insert row",
 												ALLOCSET_DEFAULT_SIZES);
-	/* the relation's cache may be rebuilt meanwhile */
+	/* the relation's may go meanwhile */
 	insert->hnsw = palloc(hnsw_index_size(&hnsw->meta));
-	hnsw_index_fill(insert->hnsw, &hnsw->meta, hnsw->mean_rotated ? hnsw->mean : NULL);
+	hnsw_index_copy(insert->hnsw, hnsw);
 	insert->ef = hnsw_option_ef_construction(index);
 	hnsw_query_alloc(insert->hnsw, &insert->query);
 	hnsw_value_alloc(insert->hnsw, &insert->value);

@@ -314,7 +314,7 @@ hnsw_reader_start(HnswReader *reader, const GraphEffort *effort)
 		blkno = HnswPageGetOpaque(page)->next;
 		page_release(buf);
 
-		if (++pages > RelationGetNumberOfBlocks(reader->index))
+		if (++pages % 1024 == 0 && pages > RelationGetNumberOfBlocks(reader->index))
 			page_corrupted(reader->index, meta->entry_head, "The entry table goes round in circles.");
 		if (meta->bits == 0)
 			n = visit_neighbours(reader, n, nodes, estimates);

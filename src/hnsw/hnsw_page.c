@@ -238,7 +238,8 @@ hnsw_meta_read(Relation index, HnswMetaPageData *meta)
 
 	memcpy(meta, HnswPageGetMeta(BufferGetPage(buf)), sizeof(*meta));
 	page_release(buf);
-	flaw = hnsw_meta_flaw(meta, RelationGetNumberOfBlocks(index));
+	/* whoever follows a link beyond the file is told so then */
+	flaw = hnsw_meta_flaw(meta, InvalidBlockNumber);
 	if (flaw)
 		page_corrupted(index, HNSW_META_BLOCK, "%s", flaw);
 }
@@ -380,10 +381,22 @@ read_mean(Relation index, const HnswMetaPageData *meta, float *mean)
 	}
 }
 
+/* A copy in memory of hnsw_index_size(). */
+void
+hnsw_index_copy(HnswIndex *to, const HnswIndex *from)
+{
+	ptrdiff_t	moved = (char *) to - (const char *) from;
+
+	memcpy(to, from, hnsw_index_size(&from->meta));
+	to->rotation.signs = (const uint32_t *) ((const char *) from->rotation.signs + moved);
+	to->mean = (float *) ((char *) from->mean + moved);
+	if (from->mean_rotated)
+		to->mean_rotated = (float *) ((char *) from->mean_rotated + moved);
+}
+
 /*
- * What this backend knows of the index, read once.  The result lives as long
- * as the relation is open (the cache entry of an open relation is rebuilt in
- * place only when its file changes, which nobody can do meanwhile).
+ * What this backend knows of the index, read once.  The result may be freed
+ * whenever invalidations are processed: copy it (hnsw_index_copy()).
  */
 const HnswIndex *
 hnsw_open(Relation index)

@@ -122,6 +122,7 @@ extern const char *hnsw_meta_flaw(const HnswMetaPageData *meta, BlockNumber nblo
 extern const HnswIndex *hnsw_open(Relation index);
 extern Size hnsw_index_size(const HnswMetaPageData *meta);
 extern void hnsw_index_fill(HnswIndex *hnsw, const HnswMetaPageData *meta, const float *mean);
+extern void hnsw_index_copy(HnswIndex *to, const HnswIndex *from);
 extern void hnsw_page_init(Page page, uint8 kind, const HnswMetaPageData *meta);
 extern Buffer hnsw_read(Relation index, BlockNumber blkno, int lockmode, uint8 kind);
 extern HnswNode hnsw_node_at(const HnswIndex *hnsw, Page page, OffsetNumber offset);

@@ -52,8 +52,7 @@ typedef struct HnswScanState
 	bool		started;
 
 	/* from here on set when the first row is asked for */
-	const HnswIndex *hnsw;
-	HnswIndex  *copy;			/* of the relation's cache, which may move */
+	HnswIndex  *hnsw;			/* a copy of the relation's, which may go */
 	HnswReader	reader;
 	HnswQuery	query;
 	bool		has_query;		/* false: ORDER BY NULL, any order will do */
@@ -133,14 +132,13 @@ hnswrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 static void
 prepare(HnswScanState *state, Relation index)
 {
-	if (state->copy)
+	const HnswIndex *cached;
+
+	if (state->hnsw)
 		return;
-	state->hnsw = hnsw_open(index);
-	/* the relation's cache may be rebuilt while the scan lives */
-	state->copy = palloc(hnsw_index_size(&state->hnsw->meta));
-	hnsw_index_fill(state->copy, &state->hnsw->meta,
-					state->hnsw->mean_rotated ? state->hnsw->mean : NULL);
-	state->hnsw = state->copy;
+	cached = hnsw_open(index);
+	state->hnsw = palloc(hnsw_index_size(&cached->meta));
+	hnsw_index_copy(state->hnsw, cached);
 	hnsw_query_alloc(state->hnsw, &state->query);
 	hnsw_reader_init(&state->reader, index, state->hnsw, &state->query, state->max_bytes, false);
 }

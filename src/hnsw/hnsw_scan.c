@@ -143,74 +143,6 @@ prepare(HnswScanState *state, Relation index)
 	hnsw_reader_init(&state->reader, index, state->hnsw, &state->query, state->max_bytes, false);
 }
 
-/* The first row is asked for: read the query and the settings, start. */
-static void
-start_scan(IndexScanDesc scan, HnswScanState *state)
-{
-	Relation	index = scan->indexRelation;
-	MemoryContext old;
-	HnswSearch	search;
-	HnswMetaPageData meta;
-	GraphEffort effort = {0};
-	Datum		value;
-
-	if (scan->numberOfOrderBys != 1)
-		elog(ERROR, "cannot scan hnsw index without order");
-	if (!IsMVCCSnapshot(scan->xs_snapshot))
-		elog(ERROR, "non-MVCC snapshots are not supported with hnsw");
-
-	count_index_search(scan);
-	old = MemoryContextSwitchTo(state->context);
-	hnsw_search_options(index, &search);
-	state->max_bytes = (Size) Min(work_mem * 1024.0 * search.scan_mem_multiplier, 1e18);
-	prepare(state, index);
-	hnsw_meta_read(index, &meta);
-
-	value = scan->orderByData->sk_argument;
-	state->has_query = (scan->orderByData->sk_flags & SK_ISNULL) == 0;
-	if (state->has_query)
-	{
-		Vector	   *query = support_value(value, state->hnsw->meta.dims);
-
-		hnsw_query_form(&state->query, query->x);
-		if ((Pointer) query != DatumGetPointer(value))
-			pfree(query);
-	}
-	else
-	{
-		float	   *zero = palloc0(sizeof(float) * state->hnsw->meta.dims);
-
-		hnsw_query_form(&state->query, zero);
-		pfree(zero);
-	}
-
-	state->iterative_scan = search.iterative_scan;
-	state->limit = 0;
-	effort.ef = search.ef_search;
-	if (state->iterative_scan == ITERATIVE_SCAN_OFF)
-	{
-		if (effort.ef == 0)
-			effort.ef = EF_OFF;
-		state->limit = effort.ef;
-	}
-	if (effort.ef == 0)
-	{
-		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
-		effort.cap = ADAPTIVE_CAP;
-	}
-	state->max_visits = search.max_scan_tuples;
-	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);
-	state->finish_visits = Max(state->finish_visits, 4 * (uint32) Min(effort.ef, INT_MAX / 8));
-	state->finishing = false;
-	state->nodes_out = 0;
-	state->tids.n = state->next_tid = 0;
-	state->bound = -get_float8_infinity();
-	state->max_error = state->max_norm = 0;
-	hnsw_reader_start(&state->reader, &effort);
-	state->started = true;
-	MemoryContextSwitchTo(old);
-}
-
 /* One bit a place, for the nodes handed out. */
 static void
 mark(uint8 *bits, const HnswMetaPageData *meta, BlockNumber nblocks, HnswNodeId id)
@@ -289,6 +221,77 @@ finish(IndexScanDesc scan, HnswScanState *state)
 	pfree(out);
 	pfree(copy);
 	pfree(half);
+}
+
+/* The first row is asked for: read the query and the settings, start. */
+static void
+start_scan(IndexScanDesc scan, HnswScanState *state)
+{
+	Relation	index = scan->indexRelation;
+	MemoryContext old;
+	HnswSearch	search;
+	HnswMetaPageData meta;
+	GraphEffort effort = {0};
+	Datum		value;
+
+	if (scan->numberOfOrderBys != 1)
+		elog(ERROR, "cannot scan hnsw index without order");
+	if (!IsMVCCSnapshot(scan->xs_snapshot))
+		elog(ERROR, "non-MVCC snapshots are not supported with hnsw");
+
+	count_index_search(scan);
+	old = MemoryContextSwitchTo(state->context);
+	hnsw_search_options(index, &search);
+	state->max_bytes = (Size) Min(work_mem * 1024.0 * search.scan_mem_multiplier, 1e18);
+	prepare(state, index);
+	hnsw_meta_read(index, &meta);
+
+	value = scan->orderByData->sk_argument;
+	state->has_query = (scan->orderByData->sk_flags & SK_ISNULL) == 0;
+	if (state->has_query)
+	{
+		Vector	   *query = support_value(value, state->hnsw->meta.dims);
+
+		hnsw_query_form(&state->query, query->x);
+		if ((Pointer) query != DatumGetPointer(value))
+			pfree(query);
+	}
+	else
+	{
+		float	   *zero = palloc0(sizeof(float) * state->hnsw->meta.dims);
+
+		hnsw_query_form(&state->query, zero);
+		pfree(zero);
+	}
+
+	state->iterative_scan = search.iterative_scan;
+	state->limit = 0;
+	effort.ef = search.ef_search;
+	if (state->iterative_scan == ITERATIVE_SCAN_OFF)
+	{
+		if (effort.ef == 0)
+			effort.ef = EF_OFF;
+		state->limit = effort.ef;
+	}
+	if (effort.ef == 0)
+	{
+		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
+		effort.cap = ADAPTIVE_CAP;
+	}
+	state->max_visits = search.max_scan_tuples;
+	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);
+	state->finish_visits = Max(state->finish_visits, 4 * (uint32) Min(effort.ef, INT_MAX / 8));
+	state->finishing = false;
+	state->nodes_out = 0;
+	state->tids.n = state->next_tid = 0;
+	state->bound = -get_float8_infinity();
+	state->max_error = state->max_norm = 0;
+	hnsw_reader_start(&state->reader, &effort);
+	/* asked for everything: one pass is the cheapest way there */
+	if (isinf(effort.gamma))
+		finish(scan, state);
+	state->started = true;
+	MemoryContextSwitchTo(old);
 }
 
 /*

@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "compat.h"
+#include "func/memo.h"
 #include "kernel/kernel.h"
 #include "types/vector.h"
 #include "types/vector_distance.h"
@@ -26,87 +27,99 @@ VECDB_FUNCTION(vector_spherical_distance);
 VECDB_FUNCTION(l1_distance);
 VECDB_FUNCTION(vector_norm);
 
+/* Each distance of vectors, and the function that SQL calls. */
+static double
+l2(const Vector *a, const Vector *b)
+{
+	return vector_l2_from_sq(kernel->l2sq(a->x, b->x, a->dim));
+}
+
+static double
+l2_squared(const Vector *a, const Vector *b)
+{
+	return (double) kernel->l2sq(a->x, b->x, a->dim);
+}
+
+static double
+ip(const Vector *a, const Vector *b)
+{
+	return (double) kernel->ip(a->x, b->x, a->dim);
+}
+
+static double
+negative_ip(const Vector *a, const Vector *b)
+{
+	return vector_negative_ip_from_ip(kernel->ip(a->x, b->x, a->dim));
+}
+
+static double
+cosine(const Vector *a, const Vector *b)
+{
+	float		ab;
+	float		aa;
+	float		bb;
+
+	kernel->cosine(a->x, b->x, a->dim, &ab, &aa, &bb);
+	return vector_cosine_from_parts(ab, aa, bb);
+}
+
+static double
+spherical(const Vector *a, const Vector *b)
+{
+	return vector_spherical_from_ip(kernel->ip(a->x, b->x, a->dim));
+}
+
+static double
+l1(const Vector *a, const Vector *b)
+{
+	return (double) kernel->l1(a->x, b->x, a->dim);
+}
+
+#define MEMO_DISTANCE(distance) \
+	PG_RETURN_FLOAT8(memo_distance(distance, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)))
+
 Datum
 l2_distance(PG_FUNCTION_ARGS)
 {
-	Vector	   *a = PG_GETARG_VECTOR_P(0);
-	Vector	   *b = PG_GETARG_VECTOR_P(1);
-
-	vector_check_same_dim(a, b);
-
-	PG_RETURN_FLOAT8(vector_l2_from_sq(kernel->l2sq(a->x, b->x, a->dim)));
+	MEMO_DISTANCE(l2);
 }
 
 /* The order of l2_distance without its square root; for operator classes. */
 Datum
 vector_l2_squared_distance(PG_FUNCTION_ARGS)
 {
-	Vector	   *a = PG_GETARG_VECTOR_P(0);
-	Vector	   *b = PG_GETARG_VECTOR_P(1);
-
-	vector_check_same_dim(a, b);
-
-	PG_RETURN_FLOAT8((double) kernel->l2sq(a->x, b->x, a->dim));
+	MEMO_DISTANCE(l2_squared);
 }
 
 Datum
 inner_product(PG_FUNCTION_ARGS)
 {
-	Vector	   *a = PG_GETARG_VECTOR_P(0);
-	Vector	   *b = PG_GETARG_VECTOR_P(1);
-
-	vector_check_same_dim(a, b);
-
-	PG_RETURN_FLOAT8((double) kernel->ip(a->x, b->x, a->dim));
+	MEMO_DISTANCE(ip);
 }
 
 Datum
 vector_negative_inner_product(PG_FUNCTION_ARGS)
 {
-	Vector	   *a = PG_GETARG_VECTOR_P(0);
-	Vector	   *b = PG_GETARG_VECTOR_P(1);
-
-	vector_check_same_dim(a, b);
-
-	PG_RETURN_FLOAT8(vector_negative_ip_from_ip(kernel->ip(a->x, b->x, a->dim)));
+	MEMO_DISTANCE(negative_ip);
 }
 
 Datum
 cosine_distance(PG_FUNCTION_ARGS)
 {
-	Vector	   *a = PG_GETARG_VECTOR_P(0);
-	Vector	   *b = PG_GETARG_VECTOR_P(1);
-	float		ab;
-	float		aa;
-	float		bb;
-
-	vector_check_same_dim(a, b);
-	kernel->cosine(a->x, b->x, a->dim, &ab, &aa, &bb);
-
-	PG_RETURN_FLOAT8(vector_cosine_from_parts(ab, aa, bb));
+	MEMO_DISTANCE(cosine);
 }
 
 /* The angle between unit vectors; for operator classes. */
 Datum
 vector_spherical_distance(PG_FUNCTION_ARGS)
 {
-	Vector	   *a = PG_GETARG_VECTOR_P(0);
-	Vector	   *b = PG_GETARG_VECTOR_P(1);
-
-	vector_check_same_dim(a, b);
-
-	PG_RETURN_FLOAT8(vector_spherical_from_ip(kernel->ip(a->x, b->x, a->dim)));
+	MEMO_DISTANCE(spherical);
 }
 
 Datum
 l1_distance(PG_FUNCTION_ARGS)
 {
-	Vector	   *a = PG_GETARG_VECTOR_P(0);
-	Vector	   *b = PG_GETARG_VECTOR_P(1);
-
-	vector_check_same_dim(a, b);
-
-	PG_RETURN_FLOAT8((double) kernel->l1(a->x, b->x, a->dim));
+	MEMO_DISTANCE(l1);
 }
 
 /* Summed in double: squares of large and small floats leave float's range. */

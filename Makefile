@@ -84,9 +84,9 @@ test_unit/%: test/unit/%.c $(UNIT_OBJS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CPPFLAGS) $< $(UNIT_OBJS) -o $@ $(LDFLAGS) -lm -lpthread
 
-# Times of src/kernel alone, level by level (about a minute).
+# Times of src/kernel and of codes, level by level (about two minutes).
 .PHONY: bench-kernel
-bench-kernel: bench/kernel_bench.c $(filter src/kernel/%,$(OBJS))
+bench-kernel: bench/kernel_bench.c $(filter src/kernel/% src/quant/r%,$(OBJS))
 	@mkdir -p test_unit
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kernel_bench.c,$^) $(filter %.o,$^) -o test_unit/kernel_bench $(LDFLAGS) -lm
 	test_unit/kernel_bench

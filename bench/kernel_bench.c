@@ -4,13 +4,14 @@
  *	  How fast the kernels are, level by level; nothing of PostgreSQL.
  *
  *	make bench-kernel, or
- *	cc -O2 -ffp-contract=off -Isrc bench/kernel_bench.c src/kernel/[a-z]*.c -lm -o kernel_bench
- *	taskset -c 0 ./kernel_bench [level]
+ *	cc -O2 -ffp-contract=off -Isrc bench/kernel_bench.c src/kernel/[a-z]*.c src/quant/r*.c -lm -o kernel_bench
+ *	taskset -c 0 ./kernel_bench [level [rows | panels | codes]]
  *
  * Each figure is the best of several short runs, which is what a shared
  * machine disturbs least.  "hot": the rows stay in the first-level cache.
  * "stream": 256 MB of rows, one after the other, so memory is the limit.
- * GB/s counts the bytes of the rows, not of the query.
+ * GB/s counts the bytes of the rows, not of the query.  "plain" after a level is the same
+ * level on a processor without VPOPCNTDQ and VNNI.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +22,8 @@
 #include <time.h>
 
 #include "kernel/kernel.h"
+#include "quant/rabitq.h"
+#include "quant/rotation.h"
 
 #define HOT_BYTES		(16 * 1024)
 #define STREAM_BYTES	((size_t) 256 * 1024 * 1024)
@@ -220,11 +223,133 @@ bench_panels(const KernelTable *level, const float *many)
 	}
 }
 
+/* The best of several runs of `batch` times WORK, in ns for each of `n` */
+#define TIME(result, n, WORK) \
+	do { \
+		int			batch = 1; \
+\
+		(result) = 1e9; \
+		for (int run = 0; run < 40; run++) \
+		{ \
+			double		start = now(); \
+			double		elapsed; \
+\
+			for (int i = 0; i < batch; i++) \
+			{ \
+				WORK; \
+			} \
+			elapsed = now() - start; \
+			if (elapsed < 50e-6) \
+			{ \
+				batch *= 2; \
+				run--; \
+			} \
+			elapsed = elapsed / batch / (n) * 1e9; \
+			if (elapsed < (result)) \
+				(result) = elapsed; \
+		} \
+	} while (0)
+
+#define NODE	32				/* neighbours of a node */
+
+/* What a search over codes is made of, with this level in use. */
+static void
+bench_codes(const float *many)
+{
+	static const int dims[] = {128, 384, 768, 1536};
+	static const char *const names[] = {
+		"rotate a query", "prepare a query", "estimate, 1 bit", "  integers alone", "estimate, 2 bits",
+		"estimate, 4 bits", "encode, 1 bit", "encode, 2 bits", "encode, 4 bits", "code_pair, 1 bit",
+		"l2sq_half", "ip_half", "half_unpack", "half_pack", "dot_i8", "dot_i8_ids, hot", "dot_i8_ids, memory"
+	};
+	double		ns[sizeof(names) / sizeof(names[0])][sizeof(dims) / sizeof(dims[0])];
+
+	for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+	{
+		int			dim = dims[d];
+		Rotation	rotation;
+		void	   *signs = random_floats(rotation_size(dim) / sizeof(float));
+		float	   *out = random_floats(dim);
+		float	   *half = random_floats(dim);
+		void	   *mem = random_floats(rabitq_query_size(dim) / sizeof(float) + 16);
+		uint8_t    *codes = (uint8_t *) random_floats(rabitq_code_size(dim, 4) * NODE / sizeof(float) + 16);
+		RabitqFactor *factors = (RabitqFactor *) random_floats(2 * NODE);
+		float		estimates[NODE];
+		int32_t		dots[NODE];
+		uint32_t	ids[4096];
+		float		scale;
+		RabitqQuery query;
+		int			job = 0;
+		size_t		rows = STREAM_BYTES / dim;
+		uint32_t	state = 1;
+
+		/* the factors at an address as records have it */
+		codes += 8;
+		rotation_init(&rotation, dim, 1, signs);
+		TIME(ns[job++][d], 1, rotate(&rotation, many, out));
+		TIME(ns[job++][d], 1, rabitq_query_prepare(&query, out, dim, 1, mem));
+		for (int bits = 1; bits <= 4; bits *= 2)
+		{
+			rabitq_query_prepare(&query, out, dim, bits, mem);
+			TIME(ns[job++][d], NODE, rabitq_estimate(&query, 1.0f, codes, factors, NODE, estimates));
+			if (bits == 1)
+				TIME(ns[job++][d], NODE, kernel->code_dot(mem, dim, 1, codes, NODE, dots));
+		}
+		for (int bits = 1; bits <= 4; bits *= 2)
+			TIME(ns[job++][d], 1, rabitq_encode(many, out, NULL, dim, dim, bits, RABITQ_L2, codes, factors));
+		TIME(ns[job++][d], 1, dots[0] += kernel->code_pair(codes, codes + dim / 8, dim, 1));
+		kernel->half_pack(many, dim, (uint16_t *) half, &scale);
+		TIME(ns[job++][d], 1, sink = kernel->l2sq_half(out, (uint16_t *) half, scale, dim));
+		TIME(ns[job++][d], 1, sink = kernel->ip_half(out, (uint16_t *) half, scale, dim));
+		TIME(ns[job++][d], 1, kernel->half_unpack((uint16_t *) half, scale, dim, out));
+		TIME(ns[job++][d], 1, kernel->half_pack(many, dim, (uint16_t *) half, &scale));
+		TIME(ns[job++][d], 1, dots[0] += kernel->dot_i8((int8_t *) out, (int8_t *) half, dim));
+		for (int i = 0; i < NODE; i++)
+			ids[i] = (uint32_t) i % 16;
+		TIME(ns[job++][d], NODE, kernel->dot_i8_ids((int8_t *) out, many, dim, ids, NODE, dim, dots));
+		for (int i = 0; i < 4096; i++)
+		{
+			state = state * 1664525u + 1013904223u;
+			ids[i] = (uint32_t) ((uint64_t) state * rows >> 32);
+		}
+		TIME(ns[job++][d], NODE,
+			 kernel->dot_i8_ids((int8_t *) out, many, dim,
+								ids + (state = state * 1664525u + 1013904223u) % (4096 / NODE) * NODE, NODE, dim, dots);
+			 if (i % 128 == 127)
+			 for (int j = 0; j < 4096; j++)
+			 {
+				 state = state * 1664525u + 1013904223u;
+				 ids[j] = (uint32_t) ((uint64_t) state * rows >> 32);
+			 });
+		sink = estimates[0] + dots[0];
+		free(signs);
+		free(out);
+		free(half);
+		free(mem);
+		free(codes - 8);
+		free(factors);
+	}
+	printf("\n%s%s: ns (estimates and dot_i8_ids: for one of %d)\n%-20s", kernel->name,
+		   kernel == kernel_table(kernel->level) ? "" : " plain", NODE, "dim");
+	for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+		printf("%10d", dims[d]);
+	printf("\n");
+	for (size_t job = 0; job < sizeof(names) / sizeof(names[0]); job++)
+	{
+		printf("%-20s", names[job]);
+		for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++)
+			printf("%10.*f", ns[job][d] < 100 ? 2 : 0, ns[job][d]);
+		printf("\n");
+	}
+	fflush(stdout);
+}
+
 int
 main(int argc, char **argv)
 {
 	const float *q = random_floats(3072);
 	const float *many = random_floats(STREAM_BYTES / sizeof(float));
+	const char *part = argc > 2 ? argv[2] : "";
 	bool		found = false;
 
 	kernel_init();
@@ -235,8 +360,20 @@ main(int argc, char **argv)
 		if (level == NULL || (argc > 1 && strcmp(argv[1], level->name) != 0))
 			continue;
 		found = true;
-		bench_panels(level, many);
-		bench_rows(level, q, many);
+		if (part[0] == '\0' || strcmp(part, "codes") == 0)
+		{
+			kernel = level;
+			bench_codes(many);
+			if (kernel_plain_table(level->level) != level)
+			{
+				kernel = kernel_plain_table(level->level);
+				bench_codes(many);
+			}
+		}
+		if (part[0] == '\0' || strcmp(part, "panels") == 0)
+			bench_panels(level, many);
+		if (part[0] == '\0' || strcmp(part, "rows") == 0)
+			bench_rows(level, q, many);
 	}
 	if (!found)
 	{

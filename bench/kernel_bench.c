@@ -223,12 +223,15 @@ bench_panels(const KernelTable *level, const float *many)
 	}
 }
 
-/* The best of several runs of `batch` times WORK, in ns for each of `n` */
-#define TIME(result, n, WORK) \
+/*
+ * The next result: the best of several runs of `batch` times WORK, in ns for each
+ * of `n`.  WORK sees its number as i.
+ */
+#define TIME(n, WORK) \
 	do { \
 		int			batch = 1; \
+		double		best = 1e9; \
 \
-		(result) = 1e9; \
 		for (int run = 0; run < 40; run++) \
 		{ \
 			double		start = now(); \
@@ -245,9 +248,10 @@ bench_panels(const KernelTable *level, const float *many)
 				run--; \
 			} \
 			elapsed = elapsed / batch / (n) * 1e9; \
-			if (elapsed < (result)) \
-				(result) = elapsed; \
+			if (elapsed < best) \
+				best = elapsed; \
 		} \
+		ns[job++][d] = best; \
 	} while (0)
 
 #define NODE	32				/* neighbours of a node */
@@ -286,33 +290,33 @@ bench_codes(const float *many)
 		/* the factors at an address as records have it */
 		codes += 8;
 		rotation_init(&rotation, dim, 1, signs);
-		TIME(ns[job++][d], 1, rotate(&rotation, many, out));
-		TIME(ns[job++][d], 1, rabitq_query_prepare(&query, out, dim, 1, mem));
+		TIME(1, rotate(&rotation, many, out));
+		TIME(1, rabitq_query_prepare(&query, out, dim, 1, mem));
 		for (int bits = 1; bits <= 4; bits *= 2)
 		{
 			rabitq_query_prepare(&query, out, dim, bits, mem);
-			TIME(ns[job++][d], NODE, rabitq_estimate(&query, 1.0f, codes, factors, NODE, estimates));
+			TIME(NODE, rabitq_estimate(&query, 1.0f, codes, factors, NODE, estimates));
 			if (bits == 1)
-				TIME(ns[job++][d], NODE, kernel->code_dot(mem, dim, 1, codes, NODE, dots));
+				TIME(NODE, kernel->code_dot(mem, dim, 1, codes, NODE, dots));
 		}
 		for (int bits = 1; bits <= 4; bits *= 2)
-			TIME(ns[job++][d], 1, rabitq_encode(many, out, NULL, dim, dim, bits, RABITQ_L2, codes, factors));
-		TIME(ns[job++][d], 1, dots[0] += kernel->code_pair(codes, codes + dim / 8, dim, 1));
+			TIME(1, rabitq_encode(many, out, NULL, dim, dim, bits, RABITQ_L2, codes, factors));
+		TIME(1, dots[0] += kernel->code_pair(codes, codes + dim / 8, dim, 1));
 		kernel->half_pack(many, dim, (uint16_t *) half, &scale);
-		TIME(ns[job++][d], 1, sink = kernel->l2sq_half(out, (uint16_t *) half, scale, dim));
-		TIME(ns[job++][d], 1, sink = kernel->ip_half(out, (uint16_t *) half, scale, dim));
-		TIME(ns[job++][d], 1, kernel->half_unpack((uint16_t *) half, scale, dim, out));
-		TIME(ns[job++][d], 1, kernel->half_pack(many, dim, (uint16_t *) half, &scale));
-		TIME(ns[job++][d], 1, dots[0] += kernel->dot_i8((int8_t *) out, (int8_t *) half, dim));
+		TIME(1, sink = kernel->l2sq_half(out, (uint16_t *) half, scale, dim));
+		TIME(1, sink = kernel->ip_half(out, (uint16_t *) half, scale, dim));
+		TIME(1, kernel->half_unpack((uint16_t *) half, scale, dim, out));
+		TIME(1, kernel->half_pack(many, dim, (uint16_t *) half, &scale));
+		TIME(1, dots[0] += kernel->dot_i8((int8_t *) out, (int8_t *) half, dim));
 		for (int i = 0; i < NODE; i++)
 			ids[i] = (uint32_t) i % 16;
-		TIME(ns[job++][d], NODE, kernel->dot_i8_ids((int8_t *) out, many, dim, ids, NODE, dim, dots));
+		TIME(NODE, kernel->dot_i8_ids((int8_t *) out, many, dim, ids, NODE, dim, dots));
 		for (int i = 0; i < 4096; i++)
 		{
 			state = state * 1664525u + 1013904223u;
 			ids[i] = (uint32_t) ((uint64_t) state * rows >> 32);
 		}
-		TIME(ns[job++][d], NODE,
+		TIME(NODE,
 			 kernel->dot_i8_ids((int8_t *) out, many, dim,
 								ids + (state = state * 1664525u + 1013904223u) % (4096 / NODE) * NODE, NODE, dim, dots);
 			 if (i % 128 == 127)

@@ -256,6 +256,25 @@ bench_panels(const KernelTable *level, const float *many)
 
 #define NODE	32				/* neighbours of a node */
 
+/* The neighbours of the i-th node, all over the memory. */
+static void
+dot_of_random_rows(const int8_t *q, const float *many, int dim, int i)
+{
+	static uint32_t ids[NODE * 128];
+	static uint32_t state = 1;
+	static int32_t dots[NODE];
+	int			turn = i % 128;
+
+	if (turn == 0)
+		for (int j = 0; j < NODE * 128; j++)
+		{
+			state = state * 1664525u + 1013904223u;
+			ids[j] = (uint32_t) ((uint64_t) state * (STREAM_BYTES / dim) >> 32);
+		}
+	kernel->dot_i8_ids(q, many, dim, ids + turn * NODE, NODE, dim, dots);
+	sink = (float) dots[0];
+}
+
 /* What a search over codes is made of, with this level in use. */
 static void
 bench_codes(const float *many)
@@ -280,14 +299,12 @@ bench_codes(const float *many)
 		RabitqFactor *factors = (RabitqFactor *) random_floats(2 * NODE);
 		float		estimates[NODE];
 		int32_t		dots[NODE];
-		uint32_t	ids[4096];
+		uint32_t	ids[NODE];
 		float		scale;
 		RabitqQuery query;
 		int			job = 0;
-		size_t		rows = STREAM_BYTES / dim;
-		uint32_t	state = 1;
 
-		/* the factors at an address as records have it */
+		/* codes lie at any multiple of 8 */
 		codes += 8;
 		rotation_init(&rotation, dim, 1, signs);
 		TIME(1, rotate(&rotation, many, out));
@@ -311,20 +328,7 @@ bench_codes(const float *many)
 		for (int i = 0; i < NODE; i++)
 			ids[i] = (uint32_t) i % 16;
 		TIME(NODE, kernel->dot_i8_ids((int8_t *) out, many, dim, ids, NODE, dim, dots));
-		for (int i = 0; i < 4096; i++)
-		{
-			state = state * 1664525u + 1013904223u;
-			ids[i] = (uint32_t) ((uint64_t) state * rows >> 32);
-		}
-		TIME(NODE,
-			 kernel->dot_i8_ids((int8_t *) out, many, dim,
-								ids + (state = state * 1664525u + 1013904223u) % (4096 / NODE) * NODE, NODE, dim, dots);
-			 if (i % 128 == 127)
-			 for (int j = 0; j < 4096; j++)
-			 {
-				 state = state * 1664525u + 1013904223u;
-				 ids[j] = (uint32_t) ((uint64_t) state * rows >> 32);
-			 });
+		TIME(NODE, dot_of_random_rows((int8_t *) out, many, dim, i));
 		sink = estimates[0] + dots[0];
 		free(signs);
 		free(out);

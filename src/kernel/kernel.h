@@ -87,8 +87,8 @@ typedef struct KernelTable
 
 	/*
 	 * [exact] Half precision with a scale: element i is (float) half[i] *
-	 * scale, rounded to float.  l2sq_half and ip_half have the bits of l2sq and ip of q with
-	 * those elements.
+	 * scale, rounded to float.  l2sq_half and ip_half have the bits of l2sq
+	 * and ip of q with those elements.
 	 */
 	float		(*l2sq_half) (const float *q, const uint16_t *half, float scale,
 							  int dim);
@@ -99,9 +99,9 @@ typedef struct KernelTable
 
 	/*
 	 * [exact] Sets scale to a power of two and half[i] to x[i] / scale, to
-	 * nearest even.  The largest |half[i]| lies in [2^14, 2^15], so elements down to
-	 * 2^-28 of it keep 11 bits, and smaller ones are off by 2^-40 of it at
-	 * most.  All zero: scale 1.
+	 * nearest even.  The largest |half[i]| lies in [2^14, 2^15], so elements
+	 * down to 2^-28 of it keep 11 bits, and smaller ones are off by 2^-40 of
+	 * it at most.  All zero: scale 1.
 	 */
 	void		(*half_pack) (const float *x, int dim, uint16_t *half,
 							  float *scale);
@@ -115,7 +115,8 @@ typedef struct KernelTable
 							 int8_t *out);
 
 	/*
-	 * [exact] sum a*b; dim a multiple of 64, elements -127 .. 127 (never -128).
+	 * [exact] sum a*b; dim a multiple of 64, elements -127 .. 127 (never
+	 * -128).
 	 */
 	int32_t		(*dot_i8) (const int8_t *a, const int8_t *b, int dim);
 
@@ -129,15 +130,15 @@ typedef struct KernelTable
 							   int32_t *out);
 
 	/*
-	 * Codes (quant/rabitq.h) against a query of small integers.  dims is a multiple
-	 * of 128, at most KERNEL_CODE_MAX_DIMS; bits 1, 2 or 4.
+	 * Codes (quant/rabitq.h) against a query of small integers.  dims is a
+	 * multiple of 128, at most KERNEL_CODE_MAX_DIMS; bits 1, 2 or 4.
 	 *
 	 * code_query lays out the levels (-7 .. 7) as this level wants them, in
-	 * kernel_code_query_size(dims) bytes at a multiple of 64: for code_dot of this
-	 * same level, not for another one's.
+	 * kernel_code_query_size(dims) bytes at a multiple of 64: for code_dot of
+	 * this same level, not for another one's.
 	 *
-	 * code_dot [exact]: out[i] = <u_i, levels> for n contiguous codes of dims / 8 *
-	 * bits bytes, at any address.  No byte behind the last is read.
+	 * code_dot [exact]: out[i] = <u_i, levels> for n contiguous codes of dims
+	 * / 8 * bits bytes, at any address.  No byte behind the last is read.
 	 */
 	void		(*code_query) (const int8_t *levels, int dims, void *mem);
 	void		(*code_dot) (const void *mem, int dims, int bits,
@@ -156,18 +157,20 @@ typedef struct KernelTable
 							  int bits);
 
 	/*
-	 * What quant/rabitq.c makes codes of; r_i = x_i - c_i, rounded to float.  Sums in KERNEL_CODE_LANES
-	 * accumulators in double (element i goes to lane i % KERNEL_CODE_LANES; lane j
-	 * takes j + 8, j + 4, j + 2, j + 1), dim a multiple of 128.  All [exact].
+	 * What quant/rabitq.c makes codes of; r_i = x_i - c_i, rounded to float.
+	 * Sums in KERNEL_CODE_LANES accumulators in double (element i goes to
+	 * lane i % KERNEL_CODE_LANES; lane j takes j + 8, j + 4, j + 2, j + 1),
+	 * dim a multiple of 128.  All [exact].
 	 *
 	 * code_residual: sum r r and, if rc is not NULL, sum r (c + mean) in
 	 * double; mean NULL: zero.
 	 *
-	 * code_fit: for three steps, how well u fits r: (sum u r)^2 / (sum u u), u being +-(2 level +
-	 * 1) where level is |r| * inverse, at most top (1 or 7), cut to an integer.  Float lanes.
+	 * code_fit: for three steps, how well u fits r: (sum u r)^2 / (sum u u),
+	 * u being +-(2 level + 1) where level is |r| * inverse, at most top (1 or
+	 * 7), cut to an integer.  Float lanes.
 	 *
-	 * code_make: the code of bits planes of dims / 8 bytes, and sum u r and sum u c.
-	 * inverse is for bits > 1; 0 <= |r| * inverse < infinity.
+	 * code_make: the code of bits planes of dims / 8 bytes, and sum u r and
+	 * sum u c. inverse is for bits > 1; 0 <= |r| * inverse < infinity.
 	 */
 	void		(*code_residual) (const float *x, const float *c,
 								  const float *mean, int dim,
@@ -178,13 +181,13 @@ typedef struct KernelTable
 							  float inverse, uint8_t *code, double *ur, double *uc);
 
 	/*
-	 * [exact] One pass of a rotation (quant/rotation.c).  x and y are `rows` (a
-	 * multiple of 8) rows of 16 floats, and must not overlap.  If signs is given,
-	 * its sign bits are first flipped into x.  Then row radix * i + c of y becomes the sum
-	 * over k < radix (4 or 8) of H[c][k] x[i + k * rows / radix], H being Hadamard's
-	 * matrix, taken by halves (k with k + radix / 2, and so on).  If
-	 * within, each row is then transformed likewise (16), and multiplied by
-	 * scale.
+	 * [exact] One pass of a rotation (quant/rotation.c).  x and y are `rows`
+	 * (a multiple of 8) rows of 16 floats, and must not overlap.  If signs is
+	 * given, its sign bits are first flipped into x.  Then row radix * i + c
+	 * of y becomes the sum over k < radix (4 or 8) of H[c][k] x[i + k * rows
+	 * / radix], H being Hadamard's matrix, taken by halves (k with k + radix
+	 * / 2, and so on).  If within, each row is then transformed likewise
+	 * (16), and multiplied by scale.
 	 */
 	void		(*hadamard) (const float *x, float *y, int rows, int radix,
 							 const uint32_t *signs, bool within, float scale);

@@ -699,7 +699,11 @@ avx512v_code_pair(const uint8_t *a, const uint8_t *b, int dims, int bits)
 			}
 			sum = _mm512_add_epi64(sum, _mm512_slli_epi64(count, (unsigned) (2 * bits - 2 - p - q)));
 		}
-	/* each plane's weight is dims - 2 * different; the weights sum to weights^2 */
+
+	/*
+	 * each plane's weight is dims - 2 * different; the weights sum to
+	 * weights^2
+	 */
 	return (int32_t) (dims * weights * weights - 2 * _mm512_reduce_add_epi64(sum));
 }
 

@@ -91,7 +91,7 @@ void
 neon_code_query(const int8_t *levels, int dims, void *mem)
 {
 	static const uint8_t places[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-	const uint8x16_t place = vld1q_u8(places);
+	uint8x16_t	place = vld1q_u8(places);
 	PlaneQuery *query = mem;
 	int32x4_t	sum = vdupq_n_s32(0);
 
@@ -125,7 +125,7 @@ neon_code_dot(const void *mem, int dims, int bits, const uint8_t *codes,
 
 		for (int p = 0; p < bits; p++)
 		{
-			/* a lane of 16 bits takes -128 .. 112 of each block, at most 128 of them */
+			/* -128 .. 112 in each lane of 16 bits, from at most 128 blocks */
 			int16x8_t	sum = vdupq_n_s16(0);
 
 			for (int block = 0; block < blocks; block++, codes += 16)
@@ -345,7 +345,7 @@ make_code(const float *x, const float *c, int dims, int bits, float inverse,
 		  uint8_t *code, double *ur, double *uc)
 {
 	static const uint16_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-	const uint16x8_t place = vld1q_u16(places);
+	uint16x8_t	place = vld1q_u16(places);
 	float32x4_t most = vdupq_n_f32((float) ((1 << (bits - 1)) - 1));
 	float64x2_t with_r[8];
 	float64x2_t with_c[8];

@@ -19,6 +19,7 @@
 
 /* Four floats at once wherever the architecture's baseline has them. */
 typedef float Four __attribute__((vector_size(16)));
+typedef uint32_t FourBits __attribute__((vector_size(16)));
 
 #define CODE_LANES	KERNEL_CODE_LANES
 
@@ -38,15 +39,20 @@ scalar_quantise(const float *x, int dim, float inverse, int limit, int8_t *out)
 	float		least = -most;
 	double		sum[CODE_LANES] = {0};
 
-	for (int i = 0; i < dim; i++)
+	for (size_t i = 0; i < (size_t) dim; i += CODE_LANES)
 	{
-		float		value = x[i] * inverse;
+		size_t		rest = (size_t) dim - i < CODE_LANES ? (size_t) dim - i : CODE_LANES;
 
-		value = value < most ? value : most;
-		value = value > least ? value : least;
-		value = (value + magic) - magic;
-		sum[i % CODE_LANES] += (double) x[i] * (double) value;
-		out[i] = (int8_t) (int) value;
+		for (size_t j = 0; j < rest; j++)
+		{
+			float		value = x[i + j] * inverse;
+
+			value = value < most ? value : most;
+			value = value > least ? value : least;
+			value = (value + magic) - magic;
+			sum[j] += (double) x[i + j] * (double) value;
+			out[i + j] = (int8_t) (int) value;
+		}
 	}
 	FOLD(sum);
 	return sum[0];
@@ -309,89 +315,158 @@ scalar_code_make(const float *x, const float *c, int dims, int bits,
 	*uc = with_c[0];
 }
 
-/* Butterflies of n groups of Fours, group k with k + n / 2, and so on. */
-#define BUTTERFLIES(v, n) \
+/* ---- rotation: a row of 16 is four Fours ---- */
+
+/* The first of each pair gets the sum, the second first - second. */
+#define BUTTERFLY(a, b) \
 	do { \
-		for (int half = (n) / 2; half > 0; half /= 2) \
-			for (int k = 0; k < (n); k++) \
-				if ((k & half) == 0) \
-				{ \
-					Four		a = (v)[k]; \
-					Four		b = (v)[k + half]; \
+		Four		sum = a + b; \
 \
-					(v)[k] = a + b; \
-					(v)[k + half] = a - b; \
-				} \
+		b = a - b; \
+		a = sum; \
 	} while (0)
 
-/* A row of 16 */
-static inline void
-transform_row(float *row, float scale)
-{
-	for (int half = 8; half > 0; half /= 2)
-		for (int k = 0; k < 16; k++)
-			if ((k & half) == 0)
-			{
-				float		a = row[k];
-				float		b = row[k + half];
-
-				row[k] = a + b;
-				row[k + half] = a - b;
-			}
-	for (int k = 0; k < 16; k++)
-		row[k] *= scale;
-}
-
 static inline Four
-load_four(const float *x, const uint32_t *signs)
+load_four(const float *x)
 {
 	Four		four;
 
-	if (signs != NULL)
-	{
-		uint32_t	bits[4];
-
-		memcpy(bits, x, sizeof(bits));
-		for (int i = 0; i < 4; i++)
-			bits[i] ^= signs[i];
-		memcpy(&four, bits, sizeof(four));
-	}
-	else
-		memcpy(&four, x, sizeof(four));
+	memcpy(&four, x, sizeof(four));
 	return four;
 }
 
-#define DEFINE_PASS(name, radix) \
-static void \
-name(const float *x, float *y, int rows, const uint32_t *signs) \
-{ \
-	size_t		apart = (size_t) rows / (radix) * 16; \
-\
-	for (size_t i = 0; i < apart; i += 4) \
-	{ \
-		float	   *to = y + i / 16 * 16 * (radix) + i % 16; \
-		Four		v[radix]; \
-\
-		for (size_t k = 0; k < (radix); k++) \
-			v[k] = load_four(x + i + k * apart, \
-							 signs == NULL ? NULL : signs + i + k * apart); \
-		BUTTERFLIES(v, radix); \
-		for (size_t k = 0; k < (radix); k++) \
-			memcpy(to + 16 * k, &v[k], sizeof(Four)); \
-	} \
+static inline Four
+load_flipped(const float *x, const uint32_t *signs)
+{
+	FourBits	bits;
+	FourBits	flip;
+
+	memcpy(&bits, x, sizeof(bits));
+	memcpy(&flip, signs, sizeof(flip));
+	bits ^= flip;
+	return (Four) bits;
 }
 
-DEFINE_PASS(pass_of_4, 4)
-DEFINE_PASS(pass_of_8, 8)
+/* Hadamard's transform of the four places within each of four Fours, scaled */
+static inline void
+transform_within(Four v0, Four v1, Four v2, Four v3, float scale, float *row)
+{
+	Four		all[4] = {v0, v1, v2, v3};
+
+	/* shuffles of vectors have no spelling that all compilers know */
+	for (int g = 0; g < 4; g++)
+	{
+		float		sum02 = all[g][0] + all[g][2];
+		float		sum13 = all[g][1] + all[g][3];
+		float		diff02 = all[g][0] - all[g][2];
+		float		diff13 = all[g][1] - all[g][3];
+
+		row[4 * g] = (sum02 + sum13) * scale;
+		row[4 * g + 1] = (sum02 - sum13) * scale;
+		row[4 * g + 2] = (diff02 + diff13) * scale;
+		row[4 * g + 3] = (diff02 - diff13) * scale;
+	}
+}
+
+static inline void
+transform_row(float *row, float scale)
+{
+	Four		v0 = load_four(row);
+	Four		v1 = load_four(row + 4);
+	Four		v2 = load_four(row + 8);
+	Four		v3 = load_four(row + 12);
+
+	BUTTERFLY(v0, v2);
+	BUTTERFLY(v1, v3);
+	BUTTERFLY(v0, v1);
+	BUTTERFLY(v2, v3);
+	transform_within(v0, v1, v2, v3, scale, row);
+}
+
+#define LOAD(k) \
+	Four		v##k = signs == NULL ? load_four(x + i + k * apart) : \
+		load_flipped(x + i + k * apart, signs + i + k * apart)
+#define STORE(k)	memcpy(to + 16 * k, &v##k, sizeof(Four))
+
+static inline void
+pass_of_8(const float *x, float *y, int rows, const uint32_t *signs)
+{
+	size_t		apart = (size_t) rows * 2;
+
+	for (size_t i = 0; i < apart; i += 4)
+	{
+		float	   *to = y + i / 16 * 128 + i % 16;
+
+		LOAD(0);
+		LOAD(1);
+		LOAD(2);
+		LOAD(3);
+		LOAD(4);
+		LOAD(5);
+		LOAD(6);
+		LOAD(7);
+		BUTTERFLY(v0, v4);
+		BUTTERFLY(v1, v5);
+		BUTTERFLY(v2, v6);
+		BUTTERFLY(v3, v7);
+		BUTTERFLY(v0, v2);
+		BUTTERFLY(v1, v3);
+		BUTTERFLY(v4, v6);
+		BUTTERFLY(v5, v7);
+		BUTTERFLY(v0, v1);
+		BUTTERFLY(v2, v3);
+		BUTTERFLY(v4, v5);
+		BUTTERFLY(v6, v7);
+		STORE(0);
+		STORE(1);
+		STORE(2);
+		STORE(3);
+		STORE(4);
+		STORE(5);
+		STORE(6);
+		STORE(7);
+	}
+}
+
+static inline void
+pass_of_4(const float *x, float *y, int rows, const uint32_t *signs)
+{
+	size_t		apart = (size_t) rows * 4;
+
+	for (size_t i = 0; i < apart; i += 4)
+	{
+		float	   *to = y + i / 16 * 64 + i % 16;
+
+		LOAD(0);
+		LOAD(1);
+		LOAD(2);
+		LOAD(3);
+		BUTTERFLY(v0, v2);
+		BUTTERFLY(v1, v3);
+		BUTTERFLY(v0, v1);
+		BUTTERFLY(v2, v3);
+		STORE(0);
+		STORE(1);
+		STORE(2);
+		STORE(3);
+	}
+}
+
+#undef LOAD
+#undef STORE
 
 void
 scalar_hadamard(const float *x, float *y, int rows, int radix,
 				const uint32_t *signs, bool within, float scale)
 {
-	if (radix == 8)
+	if (radix == 8 && signs != NULL)
 		pass_of_8(x, y, rows, signs);
-	else
+	else if (radix == 8)
+		pass_of_8(x, y, rows, NULL);
+	else if (signs != NULL)
 		pass_of_4(x, y, rows, signs);
+	else
+		pass_of_4(x, y, rows, NULL);
 	if (within)
 		for (int row = 0; row < rows; row++)
 			transform_row(y + row * 16, scale);

@@ -179,8 +179,8 @@ rabitq_code_cosine(const uint8_t *a, const uint8_t *b, int code_dims, int bits)
 	if (bits == 1)
 	{
 		/*
-		 * A share h of the bits differs where the angle is pi h: the cosine is
-		 * sin(pi / 2 * (1 - 2 h)), and 1 - 2 h = ab / dims.  The sine as a
+		 * A share h of the bits differs where the angle is pi h: the cosine
+		 * is sin(pi / 2 * (1 - 2 h)), and 1 - 2 h = ab / dims.  The sine as a
 		 * polynomial, since libraries differ in the last bit: off by 4e-9.
 		 */
 		double		t = ab / code_dims * M_PI_2;
@@ -196,9 +196,9 @@ rabitq_code_cosine(const uint8_t *a, const uint8_t *b, int code_dims, int bits)
 		double		tt = t * t;
 
 		/*
-		 * What is cut off lowers the cosine of the codes, by a share that falls to
-		 * nothing at +-1: fitted to normal values and the best step, within
-		 * .0025 and .009.
+		 * What is cut off lowers the cosine of the codes, by a share that
+		 * falls to nothing at +-1: fitted to normal values and the best step,
+		 * within .0025 and .009.
 		 */
 		if (bits == 2)
 			return (float) (t * (1.1472189 + tt * (-0.2110915 + tt * (0.5071250 - tt * 0.4432524))));

@@ -237,7 +237,7 @@ test_unbiased(void)
 				exact = form == RABITQ_L2 ? distance(place.q, place.x, place.dim) :
 					-2 * product(place.q, place.x, place.dim);
 				rr = distance(place.x, place.c, place.dim);
-				/* the part of q - c that is not along r: only that is subject to error */
+				/* of q - c, only what is not along r is subject to error */
 				along = (product(place.x, place.q, place.dim) - product(place.x, place.c, place.dim) -
 						 product(place.c, place.q, place.dim) + product(place.c, place.c, place.dim)) / sqrt(rr);
 				across = sqrt(distance(place.q, place.c, place.dim) - along * along);
@@ -264,7 +264,7 @@ test_unbiased(void)
 						ur += u * ((double) place.rx[i] - place.rc[i]);
 					}
 					cosine = ur / sqrt(uu * rr);
-					/* of 2 <r, q - c>; to it the query's own error, seen by u and so by 1 / cosine */
+					/* of 2 <r, q - c>; u sees the query's own error, too */
 					bound = 2 * sqrt(rr * (across * across * (1 - cosine * cosine) + own) /
 									 (cosine * cosine) / (place.padded - 1));
 					expected += bound * bound;
@@ -332,7 +332,8 @@ test_kinds(void)
 {
 	static const char *const names[] = {"offset 1000", "1e-3", "1e4", "0 .. 255", "sparse", "1e15", "1e-15"};
 	static const int sizes[] = {100, 384, 768, 3072};
-	static const double worst[] = {0, 5, 3, 0, 1.2};	/* of |x - c| |q - mean| / sqrt(padded) */
+	/* of |x - c| |q - mean| / sqrt(padded) */
+	static const double worst[] = {0, 5, 3, 0, 1.2};
 
 	for (int s = 0; s < LENGTH(sizes); s++)
 		for (int kind = 0; kind < LENGTH(names); kind++)

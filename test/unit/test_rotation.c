@@ -211,7 +211,7 @@ test_mixing(void)
 			}
 			moments.mean /= rounds;
 			moments.fourth /= rounds;
-			/* standard deviations .6 and 9.8 / sqrt(number) if independent; allow 8 times that, and .02 */
+			/* .6 and 9.8 / sqrt(number) if independent: allow 8 times that */
 			if (!(fabs(moments.mean - sqrt(2 / M_PI)) < 0.004 + 8 * 0.6 * spread) ||
 				!(fabs(moments.fourth - 3) < 0.06 + 8 * 9.8 * spread) ||
 				!(moments.largest < 6.5) || !(moments.least_mean > 0.8 - 1.5 / sqrt(padded)))

@@ -43,6 +43,12 @@
 #define FINISH_MIN			1000
 /* off is pgvector's: no more rows than that where nobody set ef_search */
 #define EF_OFF				40
+/*
+ * The bound handed out allows for so much greater rounding errors than any seen
+ * before: else a row with a greater one, hardly farther than the last, would have
+ * a lower bound and count as late.
+ */
+#define ERROR_MARGIN		1.5f
 /* visits for the first ten rows, at most; the search is generous beyond */
 #define ADAPTIVE_CAP		2000
 
@@ -212,6 +218,9 @@ finish(IndexScanDesc scan, HnswScanState *state)
 				hnsw_read_own(index, hnsw, id, node->cont, half);
 				own = half;
 			}
+			/* now they are known: see next_bound() */
+			state->max_error = Max(state->max_error, node->error);
+			state->max_norm = Max(state->max_norm, node->norm);
 			ItemPointerSet(&place, blkno, offset);
 			pool_add(state->rest, hnsw_distance(&state->query, own, node->scale), &place);
 		}
@@ -306,8 +315,11 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
 	if (!state->has_query)
 		return true;
 
-	state->max_error = Max(state->max_error, error);
-	state->max_norm = Max(state->max_norm, norm);
+	if (!state->finishing)
+	{
+		state->max_error = Max(state->max_error, ERROR_MARGIN * error);
+		state->max_norm = Max(state->max_norm, norm);
+	}
 	own = hnsw_lower_bound(&state->query, distance, error, norm);
 	*bound = hnsw_lower_bound(&state->query, distance, state->max_error, state->max_norm);
 	*bound = Max(*bound, state->bound);

@@ -8,13 +8,14 @@ use strict;
 use warnings FATAL => 'all';
 
 use Exporter 'import';
+use FindBin;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(@OPCLASSES new_node answer same_answers sound clean_log
+our @EXPORT = qw($am @OPCLASSES test_method with exhaustive effort new_node answer same_answers sound clean_log
   begin_session end_session random_literal power_cut recall);
 
 # Metric by metric: operator class, operator, and which rows its index holds.
@@ -22,6 +23,37 @@ our @OPCLASSES = (
 	{ name => 'vector_l2_ops', op => '<->', indexed => 'v IS NOT NULL' },
 	{ name => 'vector_ip_ops', op => '<#>', indexed => 'v IS NOT NULL' },
 	{ name => 'vector_cosine_ops', op => '<=>', indexed => 'vector_norm(v) > 0' });
+
+# The access method under test, and what differs between them.
+our $am = 'ivfflat';
+
+# Run a test of this folder for one access method.
+sub test_method
+{
+	my ($method, $name) = @_;
+	$am = $method;
+	push @OPCLASSES, { name => 'vector_l1_ops', op => '<+>', indexed => 'v IS NOT NULL' } if $am eq 'hnsw';
+	my $done = do "$FindBin::RealBin/../perl/$name.pm";
+	die $@ if $@;
+	die "$name.pm: $!" unless defined $done;
+	return;
+}
+
+# Options of CREATE INDEX: so many lists, where there are lists.
+sub with
+{
+	my ($lists) = @_;
+	return $am eq 'ivfflat' ? "WITH (lists = $lists)" : '';
+}
+
+# The settings of a search that misses nothing, and of one that reads $n lists, or visits some nodes.
+sub exhaustive { return $am eq 'ivfflat' ? 'SET ivfflat.probes = 32768' : 'SET vecdb.target_recall = 1'; }
+
+sub effort
+{
+	my ($n) = @_;
+	return $am eq 'ivfflat' ? "SET ivfflat.probes = $n" : 'SET hnsw.ef_search = ' . 10 * $n;
+}
 
 our $seed = $ENV{SEED} // int(rand(1 << 30));
 srand($seed);
@@ -57,16 +89,16 @@ sub random_literal
 }
 
 # What an ordered scan gives, by index (all lists) or exactly: rows, and digests of the distances
-# in the order they came and of the (distance, id) pairs. The rest of the options: limit, probes (0: none set).
+# in the order they came and of the (distance, id) pairs. The rest of the options: limit, probes (see effort(); 0: none set).
 sub answer
 {
 	my ($node, $table, $class, $query, %opt) = @_;
 	my $by_index = !$opt{exact};
-	my $probes = $opt{probes} // 32768;
+	my $settings = $opt{probes} ? effort($opt{probes}) : defined $opt{probes} ? '' : exhaustive();
 	my $order = "v $class->{op} '$query'";
 	my $rows = "SELECT id, $order AS d FROM $table WHERE $class->{indexed} ORDER BY $order LIMIT " . ($opt{limit} // 'ALL') . ' OFFSET 0';
 	my $sql = $by_index ? 'SET enable_seqscan = off; SET enable_sort = off; ' : 'SET enable_indexscan = off; ';
-	$sql .= "SET ivfflat.probes = $probes; " if $by_index && $probes;
+	$sql .= "$settings; " if $by_index;
 	$sql .= "EXPLAIN (COSTS OFF) $rows; " if $by_index;
 	$sql .= "SELECT count(*), count(DISTINCT id), md5(string_agg(d::text, ',')), md5(string_agg(d || ':' || id, ',' ORDER BY d, id)) FROM ($rows) x";
 	my $out = $node->safe_psql('postgres', $sql);
@@ -94,14 +126,14 @@ sub same_answers
 	is(join("\n", @wrong), '', "$name: $table, $rows rows");
 }
 
-# One test: vecdb_check has nothing to say about any ivfflat index (notes apart). A standby cannot be locked strictly.
+# One test: vecdb_check has nothing to say about any index of ours (notes apart). A standby cannot be locked strictly.
 sub sound
 {
 	my ($node, $name, %opt) = @_;
 	my $strict = $opt{standby} ? 'false' : 'true';
 	my $found = $node->safe_psql('postgres', qq{
 		SELECT c.oid::regclass, f.* FROM pg_class c JOIN pg_am a ON a.oid = relam, LATERAL vecdb_check(c.oid, $strict) f
-		WHERE amname = 'ivfflat' AND relkind = 'i' AND severity <> 'note'
+		WHERE amname IN ('ivfflat') AND relkind = 'i' AND severity <> 'note'
 			AND NOT (relpersistence = 'u' AND pg_is_in_recovery())});
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is($found, '', "$name: indexes are sound");

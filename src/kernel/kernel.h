@@ -122,8 +122,8 @@ typedef struct KernelTable
 
 	/*
 	 * [exact] out[i] = dot_i8(q, row ids[i]), where row j starts at (char *)
-	 * base + j * stride.  The rows are prefetched ahead, so they may come
-	 * from anywhere.
+	 * base + j * stride.  Several rows are under way at once, so they may
+	 * come from anywhere in memory.
 	 */
 	void		(*dot_i8_ids) (const int8_t *q, const void *base, size_t stride,
 							   const uint32_t *ids, int n, int dim,

@@ -430,6 +430,10 @@ add_across(__m512i s0, __m512i s1, __m512i s2, __m512i s3)
 						 _mm256_extracti128_si256(half, 1));
 }
 
+/*
+ * Four rows at once: they arrive in parallel wherever they lie, and prefetching
+ * the next ones only costs (README.md).
+ */
 TARGET_V void
 avx512v_dot_i8_ids(const int8_t *q, const void *base, size_t stride,
 				   const uint32_t *ids, int n, int dim, int32_t *out)
@@ -455,14 +459,6 @@ avx512v_dot_i8_ids(const int8_t *q, const void *base, size_t stride,
 		__m512i		s3 = _mm512_setzero_si512();
 		__m128i		sums;
 
-		/* the next four rows, while these are worked on */
-		for (int j = i + 4; j < i + 8 && j < n; j++)
-		{
-			const char *row = (const char *) base + ids[j] * stride;
-
-			for (int k = 0; k < dim; k += 64)
-				_mm_prefetch(row + k, _MM_HINT_T0);
-		}
 		for (int k = 0; k < dim; k += 64)
 		{
 			__m512i		y = _mm512_loadu_si512(q + k);

@@ -157,12 +157,18 @@ avx2_code_query(const int8_t *levels, int dims, void *mem)
  */
 #define INTERLEAVE(to, from) \
 	do { \
-		for (int k = 0; k < 8; k++) \
-		{ \
-			(to)[2 * k] = _mm256_unpacklo_epi8((from)[k], (from)[k + 8]); \
-			(to)[2 * k + 1] = _mm256_unpackhi_epi8((from)[k], (from)[k + 8]); \
-		} \
+		PAIR(to, from, 0); \
+		PAIR(to, from, 1); \
+		PAIR(to, from, 2); \
+		PAIR(to, from, 3); \
+		PAIR(to, from, 4); \
+		PAIR(to, from, 5); \
+		PAIR(to, from, 6); \
+		PAIR(to, from, 7); \
 	} while (0)
+#define PAIR(to, from, k) \
+	(to)[2 * k] = _mm256_unpacklo_epi8((from)[k], (from)[k + 8]); \
+	(to)[2 * k + 1] = _mm256_unpackhi_epi8((from)[k], (from)[k + 8])
 
 /* One byte of 32 codes, eight dimensions: what two tables say */
 STEP __m256i
@@ -186,21 +192,47 @@ sum_block(const uint8_t *codes, const uint32_t *offsets, const __m128i *tables,
 {
 	__m256i		a[16];
 	__m256i		b[16];
+	__m256i		sum;
 
-	for (int i = 0; i < 16; i++)
-		a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *) (codes + offsets[i]))),
-									   _mm_loadu_si128((const __m128i *) (codes + offsets[i + 16])), 1);
+#define READ(i) \
+	a[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *) (codes + offsets[i]))), \
+								   _mm_loadu_si128((const __m128i *) (codes + offsets[i + 16])), 1)
+#define SUM_UP(k) \
+	sum = _mm256_add_epi8(look_up(_mm256_unpacklo_epi8(b[k], b[k + 8]), tables + 4 * k), \
+						  look_up(_mm256_unpackhi_epi8(b[k], b[k + 8]), tables + 4 * k + 2)); \
+	*even = _mm256_add_epi16(*even, _mm256_and_si256(sum, _mm256_set1_epi16(0xff))); \
+	*odd = _mm256_add_epi16(*odd, _mm256_srli_epi16(sum, 8))
+
+	/* written out: gcc -O2 would keep arrays that a loop walks through in memory */
+	READ(0);
+	READ(1);
+	READ(2);
+	READ(3);
+	READ(4);
+	READ(5);
+	READ(6);
+	READ(7);
+	READ(8);
+	READ(9);
+	READ(10);
+	READ(11);
+	READ(12);
+	READ(13);
+	READ(14);
+	READ(15);
 	INTERLEAVE(b, a);
 	INTERLEAVE(a, b);
 	INTERLEAVE(b, a);
-	for (int k = 0; k < 8; k++)
-	{
-		__m256i		sum = _mm256_add_epi8(look_up(_mm256_unpacklo_epi8(b[k], b[k + 8]), tables + 4 * k),
-										  look_up(_mm256_unpackhi_epi8(b[k], b[k + 8]), tables + 4 * k + 2));
-
-		*even = _mm256_add_epi16(*even, _mm256_and_si256(sum, _mm256_set1_epi16(0xff)));
-		*odd = _mm256_add_epi16(*odd, _mm256_srli_epi16(sum, 8));
-	}
+	SUM_UP(0);
+	SUM_UP(1);
+	SUM_UP(2);
+	SUM_UP(3);
+	SUM_UP(4);
+	SUM_UP(5);
+	SUM_UP(6);
+	SUM_UP(7);
+#undef READ
+#undef SUM_UP
 }
 
 #define BLOCKS_AT_ONCE	32		/* of 128 dimensions, in 16 bits */
@@ -335,7 +367,10 @@ avx2_code_estimate(const int32_t *dots, const float *factors, int n,
 
 typedef struct Lanes
 {
-	__m256d		d[4];
+	__m256d		d0;				/* lanes 0 .. 3, and so on */
+	__m256d		d1;
+	__m256d		d2;
+	__m256d		d3;
 } Lanes;
 
 STEP Lanes
@@ -343,8 +378,7 @@ zero_lanes(void)
 {
 	Lanes		lanes;
 
-	for (int g = 0; g < 4; g++)
-		lanes.d[g] = _mm256_setzero_pd();
+	lanes.d0 = lanes.d1 = lanes.d2 = lanes.d3 = _mm256_setzero_pd();
 	return lanes;
 }
 
@@ -353,26 +387,30 @@ to_lanes(__m256 low, __m256 high)
 {
 	Lanes		lanes;
 
-	lanes.d[0] = _mm256_cvtps_pd(_mm256_castps256_ps128(low));
-	lanes.d[1] = _mm256_cvtps_pd(_mm256_extractf128_ps(low, 1));
-	lanes.d[2] = _mm256_cvtps_pd(_mm256_castps256_ps128(high));
-	lanes.d[3] = _mm256_cvtps_pd(_mm256_extractf128_ps(high, 1));
+	lanes.d0 = _mm256_cvtps_pd(_mm256_castps256_ps128(low));
+	lanes.d1 = _mm256_cvtps_pd(_mm256_extractf128_ps(low, 1));
+	lanes.d2 = _mm256_cvtps_pd(_mm256_castps256_ps128(high));
+	lanes.d3 = _mm256_cvtps_pd(_mm256_extractf128_ps(high, 1));
 	return lanes;
 }
 
 STEP Lanes
 add_lanes(Lanes sum, Lanes a)
 {
-	for (int g = 0; g < 4; g++)
-		sum.d[g] = _mm256_add_pd(sum.d[g], a.d[g]);
+	sum.d0 = _mm256_add_pd(sum.d0, a.d0);
+	sum.d1 = _mm256_add_pd(sum.d1, a.d1);
+	sum.d2 = _mm256_add_pd(sum.d2, a.d2);
+	sum.d3 = _mm256_add_pd(sum.d3, a.d3);
 	return sum;
 }
 
 STEP Lanes
 multiply_lanes(Lanes a, Lanes b)
 {
-	for (int g = 0; g < 4; g++)
-		a.d[g] = _mm256_mul_pd(a.d[g], b.d[g]);
+	a.d0 = _mm256_mul_pd(a.d0, b.d0);
+	a.d1 = _mm256_mul_pd(a.d1, b.d1);
+	a.d2 = _mm256_mul_pd(a.d2, b.d2);
+	a.d3 = _mm256_mul_pd(a.d3, b.d3);
 	return a;
 }
 
@@ -380,8 +418,8 @@ multiply_lanes(Lanes a, Lanes b)
 STEP double
 fold_lanes(Lanes sum)
 {
-	__m256d		four = _mm256_add_pd(_mm256_add_pd(sum.d[0], sum.d[2]),
-									 _mm256_add_pd(sum.d[1], sum.d[3]));
+	__m256d		four = _mm256_add_pd(_mm256_add_pd(sum.d0, sum.d2),
+									 _mm256_add_pd(sum.d1, sum.d3));
 	__m128d		two = _mm_add_pd(_mm256_castpd256_pd128(four),
 								 _mm256_extractf128_pd(four, 1));
 
@@ -498,28 +536,34 @@ avx2_code_fit(const float *x, const float *c, int dims,
 {
 	__m256		most = _mm256_set1_ps(top);
 
+#define FIT(half, at) \
+	do { \
+		__m256		r = magnitude(_mm256_sub_ps(_mm256_loadu_ps(x + (at)), _mm256_loadu_ps(c + (at)))); \
+		__m256		u = _mm256_min_ps(_mm256_mul_ps(r, scale), most); \
+\
+		u = odd_of(_mm256_round_ps(u, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC)); \
+		ur_##half = _mm256_add_ps(ur_##half, _mm256_mul_ps(r, u)); \
+		uu_##half = _mm256_add_ps(uu_##half, _mm256_mul_ps(u, u)); \
+	} while (0)
+
 	for (int s = 0; s < 3; s++)
 	{
 		__m256		scale = _mm256_set1_ps(inverse[s]);
-		__m256		ur[2];
-		__m256		uu[2];
+		__m256		ur_low = _mm256_setzero_ps();
+		__m256		ur_high = _mm256_setzero_ps();
+		__m256		uu_low = _mm256_setzero_ps();
+		__m256		uu_high = _mm256_setzero_ps();
 		double		sum;
 
-		ur[0] = ur[1] = uu[0] = uu[1] = _mm256_setzero_ps();
 		for (int i = 0; i < dims; i += 16)
-			for (int h = 0; h < 2; h++)
-			{
-				__m256		r = magnitude(_mm256_sub_ps(_mm256_loadu_ps(x + i + 8 * h),
-														_mm256_loadu_ps(c + i + 8 * h)));
-				__m256		u = _mm256_min_ps(_mm256_mul_ps(r, scale), most);
-
-				u = odd_of(_mm256_round_ps(u, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC));
-				ur[h] = _mm256_add_ps(ur[h], _mm256_mul_ps(r, u));
-				uu[h] = _mm256_add_ps(uu[h], _mm256_mul_ps(u, u));
-			}
-		sum = fold_float(ur[0], ur[1]);
-		fit[s] = sum * sum / fold_float(uu[0], uu[1]);
+		{
+			FIT(low, i);
+			FIT(high, i + 8);
+		}
+		sum = fold_float(ur_low, ur_high);
+		fit[s] = sum * sum / fold_float(uu_low, uu_high);
 	}
+#undef FIT
 }
 
 STEP void
@@ -533,50 +577,57 @@ make_code(const float *x, const float *c, int dims, int bits, float inverse,
 	Lanes		with_c = zero_lanes();
 	size_t		plane = (size_t) dims / 8;
 
-	for (int i = 0; i < dims; i += 16)
+#define HALF(half, byte) \
+	do { \
+		__m256		negative; \
+		int			bit; \
+\
+		own_##half = _mm256_loadu_ps(c + 8 * (byte)); \
+		r_##half = _mm256_sub_ps(_mm256_loadu_ps(x + 8 * (byte)), own_##half); \
+		negative = _mm256_cmp_ps(r_##half, _mm256_setzero_ps(), _CMP_LT_OQ); \
+		bit = _mm256_movemask_ps(negative); \
+		code[byte] = (uint8_t) ~bit; \
+		r_##half = magnitude(r_##half); \
+		own_##half = _mm256_xor_ps(own_##half, _mm256_and_ps(negative, sign)); \
+		if (bits > 1) \
+		{ \
+			__m256i		level = _mm256_cvttps_epi32(_mm256_min_ps(_mm256_mul_ps(r_##half, scale), most)); \
+\
+			u_##half = odd_of(_mm256_cvtepi32_ps(level)); \
+			for (int p = 1; p < bits; p++) \
+			{ \
+				__m256i		top = _mm256_slli_epi32(level, 32 - bits + p); \
+\
+				code[p * plane + (byte)] = (uint8_t) (_mm256_movemask_ps(_mm256_castsi256_ps(top)) ^ bit); \
+			} \
+		} \
+	} while (0)
+
+	for (size_t byte = 0; byte < plane; byte += 2)
 	{
-		__m256		r[2];
-		__m256		own[2];
-		__m256		u[2];
+		__m256		r_low;
+		__m256		r_high;
+		__m256		own_low;
+		__m256		own_high;
+		__m256		u_low = _mm256_setzero_ps();
+		__m256		u_high = _mm256_setzero_ps();
 
-		for (int h = 0; h < 2; h++)
-		{
-			__m256		negative;
-			int			bit;
-
-			own[h] = _mm256_loadu_ps(c + i + 8 * h);
-			r[h] = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8 * h), own[h]);
-			negative = _mm256_cmp_ps(r[h], _mm256_setzero_ps(), _CMP_LT_OQ);
-			bit = _mm256_movemask_ps(negative);
-			code[i / 8 + h] = (uint8_t) ~bit;
-			r[h] = magnitude(r[h]);
-			own[h] = _mm256_xor_ps(own[h], _mm256_and_ps(negative, sign));
-			if (bits > 1)
-			{
-				__m256i		level = _mm256_cvttps_epi32(_mm256_min_ps(_mm256_mul_ps(r[h], scale), most));
-
-				u[h] = odd_of(_mm256_cvtepi32_ps(level));
-				for (int p = 1; p < bits; p++)
-				{
-					__m256i		top = _mm256_slli_epi32(level, 32 - bits + p);
-
-					code[p * plane + i / 8 + h] = (uint8_t) (_mm256_movemask_ps(_mm256_castsi256_ps(top)) ^ bit);
-				}
-			}
-		}
+		HALF(low, byte);
+		HALF(high, byte + 1);
 		if (bits == 1)
 		{
-			with_r = add_lanes(with_r, to_lanes(r[0], r[1]));
-			with_c = add_lanes(with_c, to_lanes(own[0], own[1]));
+			with_r = add_lanes(with_r, to_lanes(r_low, r_high));
+			with_c = add_lanes(with_c, to_lanes(own_low, own_high));
 		}
 		else
 		{
-			Lanes		wide = to_lanes(u[0], u[1]);
+			Lanes		wide = to_lanes(u_low, u_high);
 
-			with_r = add_lanes(with_r, multiply_lanes(to_lanes(r[0], r[1]), wide));
-			with_c = add_lanes(with_c, multiply_lanes(to_lanes(own[0], own[1]), wide));
+			with_r = add_lanes(with_r, multiply_lanes(to_lanes(r_low, r_high), wide));
+			with_c = add_lanes(with_c, multiply_lanes(to_lanes(own_low, own_high), wide));
 		}
 	}
+#undef HALF
 	*ur = fold_lanes(with_r);
 	*uc = fold_lanes(with_c);
 }

@@ -155,31 +155,39 @@ avx512_code_fit(const float *x, const float *c, int dims,
 				const float inverse[3], float top, double fit[3])
 {
 	__m512		most = _mm512_set1_ps(top);
-	__m512		ur[3];
-	__m512		uu[3];
+	__m512		ur0 = _mm512_setzero_ps();
+	__m512		ur1 = _mm512_setzero_ps();
+	__m512		ur2 = _mm512_setzero_ps();
+	__m512		uu0 = _mm512_setzero_ps();
+	__m512		uu1 = _mm512_setzero_ps();
+	__m512		uu2 = _mm512_setzero_ps();
 
-	for (int s = 0; s < 3; s++)
-		ur[s] = uu[s] = _mm512_setzero_ps();
+#define FIT(s) \
+	do { \
+		__m512		u = _mm512_min_ps(_mm512_mul_ps(r, _mm512_set1_ps(inverse[s])), most); \
+\
+		u = _mm512_roundscale_ps(u, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); \
+		u = _mm512_add_ps(_mm512_add_ps(u, u), _mm512_set1_ps(1.0f)); \
+		ur##s = _mm512_add_ps(ur##s, _mm512_mul_ps(r, u)); \
+		uu##s = _mm512_add_ps(uu##s, _mm512_mul_ps(u, u)); \
+	} while (0)
+
 	for (int i = 0; i < dims; i += 16)
 	{
 		__m512		r = _mm512_abs_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), _mm512_loadu_ps(c + i)));
 
-		for (int s = 0; s < 3; s++)
-		{
-			__m512		u = _mm512_min_ps(_mm512_mul_ps(r, _mm512_set1_ps(inverse[s])), most);
-
-			u = _mm512_roundscale_ps(u, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-			u = _mm512_add_ps(_mm512_add_ps(u, u), _mm512_set1_ps(1.0f));
-			ur[s] = _mm512_add_ps(ur[s], _mm512_mul_ps(r, u));
-			uu[s] = _mm512_add_ps(uu[s], _mm512_mul_ps(u, u));
-		}
+		FIT(0);
+		FIT(1);
+		FIT(2);
 	}
-	for (int s = 0; s < 3; s++)
-	{
-		double		sum = fold_float(ur[s]);
+#undef FIT
 
-		fit[s] = sum * sum / fold_float(uu[s]);
-	}
+#define FOLD_FIT(s) \
+	fit[s] = (double) fold_float(ur##s) * (double) fold_float(ur##s) / (double) fold_float(uu##s)
+	FOLD_FIT(0);
+	FOLD_FIT(1);
+	FOLD_FIT(2);
+#undef FOLD_FIT
 }
 
 STEP void

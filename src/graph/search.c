@@ -26,8 +26,11 @@
  *
  * Otherwise the pool is a window of the nearest unvisited candidates, refilled from
  * far, and `best` holds the k least values of the visited nodes:
- *	adaptive	their distances, k = max(10, 2 * handed out); value bound
- *				floor + gamma * (k-th best - floor)
+ *	adaptive	their distances, k = 10, doubled when more are wanted; value bound
+ *				floor + gamma * (k-th best - floor).  The k nearest are handed
+ *				out together when no unvisited candidate is below it: one by
+ *				one, each by its own distance, the nearest ones would go out
+ *				while others as near are still to be found
  *	large ef	their estimates, k = ef; value bound the k-th best.  The ef nearest
  *				candidates are all visited when no unvisited one is below it.
  *
@@ -49,6 +52,7 @@
 #define LOG_SHARE		4
 #define BEST_MIN		10		/* k of the adaptive rule at first */
 #define MAX_SLOTS		(UINT32_MAX >> 1)
+#define RANKED			12		/* new candidates of a hop sorted by rank */
 
 #define VISITED			UINT64_C(1)
 #define NO_BOUND		UINT32_MAX
@@ -78,8 +82,10 @@ struct GraphSearch
 	size_t		used;
 	GraphEffort effort;
 
-	/* candidates */
-	uint64_t	pool[POOL_MAX];
+	/* candidates; before and behind the pool there is room for sentinels */
+	uint64_t   *pool;			/* = pool_room + 1 */
+	uint64_t	pool_room[1 + POOL_MAX + 1];
+	uint64_t	merged[POOL_MAX + GRAPH_MAX_DEGREE];
 	uint32_t	pool_size;
 	uint32_t	pool_limit;
 	uint32_t	cursor;			/* all before it are visited */
@@ -424,45 +430,81 @@ best_add(GraphSearch *s, uint32_t value)
 /* ---------------------------------------------------------------- pool */
 
 /*
- * Merge new candidates, ascending, into the pool.  far has room.  What does
- * not fit goes to far.
+ * Merge new candidates into the pool: n >= 1, ascending, batch[-1] = 0 and
+ * batch[n] = UINT64_MAX.  far has room.  What does not fit goes to far.
+ *
+ * The end of the pool from the first new one on is merged into a buffer, from both ends
+ * at once: two chains of dependent steps without a branch that could be
+ * mispredicted.
  */
 static void
 pool_merge(GraphSearch *s, const uint64_t *batch, uint32_t n)
 {
 	uint64_t   *pool = s->pool;
-	int			i;
-	int			j = (int) n - 1;
-	int			to;
+	uint32_t	first = 0;
+	uint32_t	total;
+	uint32_t	keep;
 
-	if (s->pool_size + n > s->pool_limit)
+	if (s->window && s->cursor > 0 && s->pool_size + n > s->pool_limit)
 	{
-		if (s->window && s->cursor > 0)
-		{
-			s->pool_size -= s->cursor;
-			memmove(pool, pool + s->cursor, s->pool_size * sizeof(uint64_t));
-			s->cursor = 0;
-		}
-		i = (int) s->pool_size - 1;
-		for (int over = (int) (s->pool_size + n) - (int) s->pool_limit; over > 0; over--)
-		{
-			uint64_t	key = j < 0 || (i >= 0 && pool[i] > batch[j]) ? pool[i--] : batch[j--];
-
-			if (!s->window || !(key & VISITED))
-				far_push(s, key);
-			if (candidate_bits(key) < s->count_bound)
-				s->count_bound = candidate_bits(key);
-		}
+		s->pool_size -= s->cursor;
+		memmove(pool, pool + s->cursor, s->pool_size * sizeof(uint64_t));
+		s->cursor = 0;
 	}
-	else
-		i = (int) s->pool_size - 1;
 
-	s->pool_size = (uint32_t) (i + j + 2);
-	for (to = i + j + 1; j >= 0; to--)
-		pool[to] = i >= 0 && pool[i] > batch[j] ? pool[i--] : batch[j--];
-	/* the first new one is at to + 1 */
-	if ((uint32_t) (to + 1) < s->cursor)
-		s->cursor = (uint32_t) (to + 1);
+	/* how many of the pool come before the first new one */
+	for (uint32_t rest = s->pool_size; rest > 0;)
+	{
+		uint32_t	half = (rest + 1) / 2;
+
+		first += pool[first + half - 1] < batch[0] ? half : 0;
+		rest -= half;
+	}
+
+	total = s->pool_size - first + n;
+	keep = s->pool_limit - first < total ? s->pool_limit - first : total;
+	pool[-1] = 0;
+	pool[s->pool_size] = UINT64_MAX;
+	{
+		const uint64_t *a = pool + first;
+		const uint64_t *b = batch;
+		const uint64_t *a_end = pool + s->pool_size - 1;
+		const uint64_t *b_end = batch + n - 1;
+		uint64_t   *out = s->merged;
+		uint64_t   *out_end = s->merged + total - 1;
+
+		for (uint32_t i = 0; i < total / 2; i++)
+		{
+			uint64_t	low_a = *a;
+			uint64_t	low_b = *b;
+			uint64_t	high_a = *a_end;
+			uint64_t	high_b = *b_end;
+			bool		low = low_a < low_b;
+			bool		high = high_a > high_b;
+
+			*out++ = low ? low_a : low_b;
+			a += low;
+			b += !low;
+			*out_end-- = high ? high_a : high_b;
+			a_end -= high;
+			b_end -= !high;
+		}
+		if (total % 2)
+			*out = *a < *b ? *a : *b;
+	}
+	memcpy(pool + first, s->merged, keep * sizeof(uint64_t));
+	s->pool_size = first + keep;
+	if (first < s->cursor)
+		s->cursor = first;
+
+	if (keep < total)
+	{
+		if (candidate_bits(s->merged[keep]) < s->count_bound)
+			s->count_bound = candidate_bits(s->merged[keep]);
+		for (uint32_t i = keep; i < total; i++)
+			if (!s->window || !(s->merged[i] & VISITED))
+				far_push(s, s->merged[i]);
+	}
 	if (s->pool_size == s->pool_limit &&
 		candidate_bits(pool[s->pool_size - 1]) < s->count_bound)
 		s->count_bound = candidate_bits(pool[s->pool_size - 1]);
@@ -604,17 +646,42 @@ raise_k(GraphSearch *s)
 
 /* ---------------------------------------------------------------- visits */
 
+/*
+ * Sort into `sorted`.  Few keys, as nearly always, each find their place by comparison
+ * with all others: more work than sorting, but no branch to mispredict.
+ */
 static void
-sort_batch(uint64_t *batch, uint32_t n)
+sort_batch(const uint64_t *batch, uint32_t n, uint64_t *sorted)
 {
-	for (uint32_t i = 1; i < n; i++)
+	if (n <= RANKED)
+	{
+		uint32_t	rank[RANKED] = {0};
+
+		for (uint32_t i = 1; i < n; i++)
+		{
+			uint32_t	mine = 0;
+
+			for (uint32_t j = 0; j < i; j++)
+			{
+				bool		after = batch[i] > batch[j];
+
+				mine += after;
+				rank[j] += !after;
+			}
+			rank[i] = mine;
+		}
+		for (uint32_t i = 0; i < n; i++)
+			sorted[rank[i]] = batch[i];
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
 	{
 		uint64_t	key = batch[i];
 		uint32_t	at = i;
 
-		for (; at > 0 && batch[at - 1] > key; at--)
-			batch[at] = batch[at - 1];
-		batch[at] = key;
+		for (; at > 0 && sorted[at - 1] > key; at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = key;
 	}
 }
 
@@ -641,12 +708,79 @@ reserve_visit(GraphSearch *s)
 		array_reserve(s, &s->values, sizeof(uint32_t), 1);
 }
 
+/* Is there that room, without looking for more? */
+static inline bool
+has_room(const GraphSearch *s)
+{
+	uint32_t	known = s->nodes.size + GRAPH_MAX_DEGREE;
+	uint32_t	log = s->log_nodes.size + GRAPH_MAX_DEGREE;
+
+	return known <= s->nodes.room && known <= s->table_slots / 2 &&
+		s->far.size + GRAPH_MAX_DEGREE + POOL_MAX <= s->far.room &&
+		log <= s->log_nodes.room && log <= s->log_estimates.room &&
+		s->ready.size < s->ready.room && s->values.size < s->values.room;
+}
+
+/* Places of the estimates below the bound, ascending: how many.  Never a NaN. */
+static inline uint32_t
+below(const float *estimates, uint32_t n, float bound, uint8_t *places)
+{
+	uint32_t	found = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		places[found] = (uint8_t) i;
+		found += estimates[i] < bound;
+	}
+	return found;
+}
+
+/* Neighbours below the bound that are not known become candidates; the others stay in the log. */
+static void
+take_neighbours(GraphSearch *s, const uint64_t *neighbours, const float *estimates, uint32_t n)
+{
+	uint64_t	batch[GRAPH_MAX_DEGREE + 1];
+	uint64_t	sorted[GRAPH_MAX_DEGREE + 2];
+	uint8_t		places[GRAPH_MAX_DEGREE];
+	uint64_t   *table = s->table;
+	uint64_t   *nodes = s->nodes.data;
+	uint32_t	known = s->nodes.size;
+	uint32_t	bits = pool_bound(s);
+	uint32_t	n_batch = 0;
+	uint32_t	n_below;
+
+	/* INFINITY when there is no bound: infinite estimates can wait in the log */
+	n_below = below(estimates, n, bits < INFINITY_BITS ? ordered_float(bits) : INFINITY, places);
+	s->log_nodes.size += n;
+	s->log_estimates.size += n;
+
+	/* without a branch on whether a neighbour is known: about every second is */
+	for (uint32_t i = 0; i < n_below; i++)
+	{
+		uint64_t	node = neighbours[places[i]];
+		uint32_t	place = table_place(s, node);
+		bool		is_new = table[place] == 0 && node != 0;
+
+		table[place] = node;
+		nodes[known] = node;
+		batch[n_batch] = candidate(ordered_bits(estimates[places[i]]), known);
+		known += is_new;
+		n_batch += is_new;
+	}
+	s->nodes.size = known;
+	if (n_batch > 0)
+	{
+		sorted[0] = 0;
+		sort_batch(batch, n_batch, sorted + 1);
+		sorted[n_batch + 1] = UINT64_MAX;
+		pool_merge(s, sorted + 1, n_batch);
+	}
+}
+
 /* Visit the candidate announced, or the one at the cursor.  False: no memory. */
 static bool
 visit(GraphSearch *s)
 {
-	uint64_t	batch[GRAPH_MAX_DEGREE];
-	uint32_t	n_batch = 0;
 	uint32_t	at = s->cursor;
 	uint32_t	after;
 	uint64_t	key;
@@ -655,10 +789,9 @@ visit(GraphSearch *s)
 	uint64_t   *neighbours;
 	float	   *estimates;
 	float		distance = INFINITY;
-	float		bound;
 	int			n;
 
-	if (!reserve_visit(s))
+	if (!has_room(s) && !reserve_visit(s))
 		return false;
 
 	if (s->ahead)
@@ -710,29 +843,7 @@ visit(GraphSearch *s)
 	if (n <= 0)
 		return true;
 
-	/* INFINITY when there is no bound: infinite estimates can wait in the log */
-	bound = pool_bound(s) < INFINITY_BITS ? ordered_float(pool_bound(s)) : INFINITY;
-	for (int i = 0; i < n; i++)
-	{
-		if (estimates[i] < bound)
-		{
-			uint32_t	place = table_place(s, neighbours[i]);
-
-			if (s->table[place] == 0 && neighbours[i] != 0)
-			{
-				s->table[place] = neighbours[i];
-				((uint64_t *) s->nodes.data)[s->nodes.size] = neighbours[i];
-				batch[n_batch++] = candidate(ordered_bits(estimates[i]), s->nodes.size++);
-			}
-		}
-	}
-	s->log_nodes.size += n;
-	s->log_estimates.size += n;
-	if (n_batch > 0)
-	{
-		sort_batch(batch, n_batch);
-		pool_merge(s, batch, n_batch);
-	}
+	take_neighbours(s, neighbours, estimates, (uint32_t) n);
 	if (s->reader.costly && !log_drain(s, NO_BOUND))
 		return false;
 	return true;
@@ -751,6 +862,7 @@ graph_search_create(const GraphMemory *memory, const GraphReader *reader,
 	s->reader = *reader;
 	s->max_bytes = max_bytes;
 	s->used = sizeof(GraphSearch);
+	s->pool = s->pool_room + 1;
 	s->full = true;				/* until it begins */
 	return s;
 }
@@ -810,6 +922,7 @@ graph_search_begin(GraphSearch *s, const GraphEffort *effort)
 void
 graph_search_start(GraphSearch *s, uint64_t node, float estimate)
 {
+	uint64_t	batch[3] = {0, 0, UINT64_MAX};
 	uint32_t	place;
 	uint64_t	key;
 
@@ -827,9 +940,23 @@ graph_search_start(GraphSearch *s, uint64_t node, float estimate)
 	((uint64_t *) s->nodes.data)[s->nodes.size] = node;
 	key = candidate(ordered_bits(estimate), s->nodes.size++);
 	if (candidate_bits(key) < pool_bound(s))
-		pool_merge(s, &key, 1);
+	{
+		batch[1] = key;
+		pool_merge(s, batch + 1, 1);
+	}
 	else
 		far_push(s, key);
+}
+
+/*
+ * How many nodes may be handed out when the k-th best is final.  Adaptive: some
+ * more than k.  Who wants ten rows in exact order asks for an eleventh, to know
+ * that no nearer one follows; without these few, that would double the work.
+ */
+static inline uint32_t
+final_count(const GraphSearch *s)
+{
+	return s->effort.ef > 0 ? s->k : s->k + s->k / 4;
 }
 
 /* May the nearest of ready be handed out, for all that is not visited? */
@@ -837,7 +964,6 @@ static bool
 is_final(GraphSearch *s, bool has_nearest)
 {
 	uint32_t	nearest;
-	uint32_t	limit;
 
 	if (!s->window)
 		return !has_nearest && s->handed < s->k;
@@ -850,13 +976,14 @@ is_final(GraphSearch *s, bool has_nearest)
 		if (nearest > INFINITY_BITS)
 			nearest = INFINITY_BITS;
 	}
+	if (s->handed < final_count(s) && s->best.size == s->k && nearest >= s->value_bound)
+		return true;
 	if (s->effort.ef > 0)
-		return s->handed < s->k && s->best.size == s->k && nearest >= s->value_bound;
+		return false;
 	if (s->effort.cap > 0 &&
 		s->visits >= (uint64_t) s->effort.cap * (s->handed < 10 ? 10 : s->handed + 1) / 10)
 		return true;
-	limit = threshold(s, ((Ready *) s->ready.data)[0].bits);
-	return nearest > limit;
+	return !has_nearest && s->far.size == 0 && s->log_nodes.size == 0;
 }
 
 bool
@@ -871,7 +998,7 @@ graph_search_next(GraphSearch *s, uint64_t *node, uint32_t *ordinal,
 
 		if (s->full)
 			break;
-		if (s->handed >= s->k && (s->far.size > 0 || s->log_nodes.size > 0 || pool_nearest(s)))
+		if (s->handed >= final_count(s) && (s->far.size > 0 || s->log_nodes.size > 0 || pool_nearest(s)))
 		{
 			if (!raise_k(s))
 			{

@@ -68,10 +68,12 @@ typedef struct GraphEffort
 	int			ef;
 
 	/*
-	 * ef == 0: adaptive.  A node is handed out when the nearest unvisited
-	 * estimate exceeds gamma times its distance above floor: estimate - floor >
-	 * gamma * (distance - floor).  cap: visits for the first 10 nodes at most (then hand
-	 * out what there is), growing in proportion to what was handed out.
+	 * ef == 0: adaptive.  The k nearest nodes visited are handed out when no
+	 * unvisited estimate is below gamma times the distance of the k-th, above
+	 * floor: estimate - floor < gamma * (distance - floor).  k is 10 at first, and
+	 * doubles when k and a quarter more are handed out.  cap: visits for the
+	 * first 10 nodes at most (then hand out what there is), growing in
+	 * proportion to what was handed out.
 	 */
 	float		gamma;
 	float		floor;

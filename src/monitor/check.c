@@ -508,7 +508,7 @@ run_check(Oid indexid, bool strict, bool check_heap, int max_findings,
 	monitor_open(indexid, strict ? ShareLock : AccessShareLock, &target);
 	check.heap = target.heap;
 	check.index = target.index;
-	check.method = &check_ivf_method;
+	check.method = monitor_is_hnsw(&target) ? &check_hnsw_method : &check_ivf_method;
 	check.strict = strict;
 	check.check_heap = check_heap;
 	check.fcinfo = fcinfo;

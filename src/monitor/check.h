@@ -2,7 +2,7 @@
  *
  * check.h
  *	  The index verifier: what check.c offers to the part that knows the
- *	  pages of an access method (check_ivf.c), and what it asks of it.
+ *	  pages of an access method (check_hnsw.c, check_ivf.c), and what it asks of it.
  *
  *-------------------------------------------------------------------------
  */
@@ -85,7 +85,8 @@ extern bool check_heap_block_exists(Check *check, BlockNumber blkno);
 extern void check_row(Check *check, ItemPointer tid, uint64 hash,
 					  BlockNumber blkno, int item);
 
-/* check_ivf.c */
+/* check_hnsw.c, check_ivf.c */
+extern const CheckMethod check_hnsw_method;
 extern const CheckMethod check_ivf_method;
 
 #endif							/* VECDB_CHECK_H */

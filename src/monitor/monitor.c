@@ -23,6 +23,7 @@
 #include "utils/tuplestore.h"
 
 #include "compat.h"
+#include "hnsw/hnsw_private.h"
 #include "ivf/ivf_private.h"
 #include "monitor/monitor.h"
 
@@ -93,18 +94,24 @@ monitor_open(Oid indexid, LOCKMODE lockmode, MonitorTarget *target)
 	target->index = index_open(indexid, lockmode);
 
 	/* by the code behind it: another extension may call its method ivfflat */
-	if (target->index->rd_indam->ambuild != ivfflatbuild)
+	if (target->index->rd_indam->ambuild != ivfflatbuild && !monitor_is_hnsw(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("index \"%s\" uses access method \"%s\", which is not one of vecdb",
 						RelationGetRelationName(target->index),
 						get_am_name(target->index->rd_rel->relam)),
-				 errhint("vecdb looks into indexes that use ivfflat.")));
+				 errhint("vecdb looks into indexes that use hnsw or ivfflat.")));
 	if (RELATION_IS_OTHER_TEMP(target->index))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("index \"%s\" belongs to a temporary table of another session",
 						RelationGetRelationName(target->index))));
+}
+
+bool
+monitor_is_hnsw(const MonitorTarget *target)
+{
+	return target->index->rd_indam->ambuild == hnswbuild;
 }
 
 /* Become who we were, and drop the locks. */

@@ -27,6 +27,7 @@ typedef struct MonitorTarget
 
 extern void monitor_open(Oid indexid, LOCKMODE lockmode, MonitorTarget *target);
 extern void monitor_close(MonitorTarget *target);
+extern bool monitor_is_hnsw(const MonitorTarget *target);
 
 extern PageVerdict monitor_copy_page(Relation rel, BlockNumber blkno,
 									 BufferAccessStrategy strategy,

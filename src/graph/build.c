@@ -10,9 +10,9 @@
  *	nodes		rank, flags, number of edges, and the edges
  *	lengths		the distance of each edge, wanted when the list is pruned
  *
- * A node is inserted by a best-first search from a few hundred nodes, chosen
- * among all the search has met by the alpha rule (prune.h), and added to the
- * lists of those it chose.  Lists have room for more than the degree, so that a
+ * A node is inserted by a best-first search, which keeps the nearest nodes it
+ * meets.  Its neighbours are chosen among them by the alpha rule (prune.h), and
+ * it is added to the lists of those it chose.  Lists have room for more than the degree, so that a
  * prune makes room for many edges to come; the last prune, down to the degree,
  * is done when all nodes are in.
  *
@@ -28,12 +28,13 @@
  * rank(x), since p's rank was fixed before p could be found, and that of x is 1 +
  * the greatest of all it has chosen.  The edge p -> x is then in p's list for
  * good.  So from any node, one goes back along protected edges through ever lower
- * ranks, and ends at a node without one: a root.  A node finds no place only
- * if each of the hundreds it has met is full, and becomes a root then.
+ * ranks, and ends at a node without one: a root.  If
+ * all nodes met are full (thousands of equal vectors), p is looked for where their
+ * protected edges lead; a node becomes a root only if that takes too long.
  *
  * The first nodes are inserted by one participant alone, while the others
  * wait: else each would find an empty graph.  Since the order is random, they are
- * a sample of all, and all later searches start from the nearest of them.
+ * a sample of all, and a later search starts from the nearest of them.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,6 +43,7 @@
 #include <float.h>
 #include <math.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernel/kernel.h"
@@ -49,12 +51,14 @@
 #define LINE			64		/* bytes of a cache line */
 
 #define FIRST_NODES		256		/* inserted by one; where searches start */
-#define BEST_FIRST		16		/* of them, the nearest */
-#define RANDOM_STARTS	8		/* and some of all nodes */
-#define MIN_CANDIDATES	200		/* chosen among, if the window is smaller */
+#define RANDOM_STARTS	8		/* of all nodes, beside the nearest of these */
+#define MIN_CANDIDATES	150		/* chosen among, if the window is smaller */
+#define MAX_CANDIDATES	250		/* and if it is larger */
 #define FINISH_NODES	256		/* pruned at a time, at the end */
 #define PROGRESS_NODES	64
+#define PARENT_STEPS	100		/* in search of a place for a protected edge */
 #define MET_MAX			16384	/* nodes a search can meet at little cost */
+#define PORTION_MAX		4096	/* nodes a participant takes at once */
 #define FLOAT_DIM		32		/* shorter vectors are kept as floats */
 
 /* An edge: the number of a node, and two flags. */
@@ -102,12 +106,20 @@ typedef struct Build
 	uint32_t	first_state;	/* 0, 1: being inserted, 2: done */
 	uint32_t	first_count;
 	uint32_t	first[FIRST_NODES];
+	uint16_t	tour[FIRST_NODES];	/* the place of each on a short tour */
 
 	/* tickets */
 	uint32_t	next __attribute__((aligned(LINE)));
 	uint32_t	done;
 	uint32_t	finish_next;
 } Build;
+
+typedef struct Ticket
+{
+	uint32_t	node;
+	uint16_t	nearest;		/* of the first nodes */
+	uint16_t	place;			/* of that one on the tour */
+} Ticket;
 
 /* What one participant works with, in its scratch; all pointers are its own. */
 typedef struct Worker
@@ -136,6 +148,8 @@ typedef struct Worker
 	/* candidates of a choice, nearest first */
 	uint32_t   *edges;
 	float	   *lengths;
+
+	Ticket	   *portion;		/* nodes to be inserted next */
 
 	/* the nodes chosen for a new one */
 	uint32_t   *targets;
@@ -266,6 +280,7 @@ lay_out_worker(Worker *w, const Build *b, char *scratch, size_t *size)
 	TAKE(batch, most);
 	TAKE(edges, most);
 	TAKE(lengths, most);
+	TAKE(portion, PORTION_MAX);
 	TAKE(targets, b->params.degree);
 	TAKE(target_lengths, b->params.degree);
 	TAKE(ids, most);
@@ -317,7 +332,7 @@ measure(Worker *w, uint32_t node, const uint32_t *ids, int n, float *out)
 		Factors		own = *factors_of(b, node);
 
 		kernel->dot_i8_ids(code_of(b, node), code_of(b, 0), b->code_stride, ids, n,
-				(int) b->code_stride, w->dots);
+						   (int) b->code_stride, w->dots);
 		for (int i = 0; i < n; i++)
 		{
 			Factors		f = *factors_of(b, ids[i]);
@@ -621,6 +636,39 @@ reserve_protected(const Build *b, uint32_t number)
 	return room;
 }
 
+/* One of the nodes to which this one's protected edges lead; false: none yet. */
+static bool
+protected_child(Worker *w, uint32_t number, uint32_t *child)
+{
+	Node	   *node = node_of(w->b, number);
+	int			n = 0;
+
+	lock(node);
+	for (int i = 0; i < node->count; i++)
+		if ((node->edges[i] & EDGE_PROTECTED) && random_below(w, ++n) == 0)
+			*child = node->edges[i] & EDGE_NODE;
+	unlock(node);
+	return n > 0;
+}
+
+/*
+ * A protected place below a node that has none left, where protected edges lead:
+ * the ends of these ways have room.  False when it takes too long.
+ */
+static bool
+reserve_below(Worker *w, uint32_t number, uint32_t *holder)
+{
+	for (int step = 0; step < PARENT_STEPS; step++)
+	{
+		if (!protected_child(w, number, &number))
+			return false;
+		*holder = number;
+		if (reserve_protected(w->b, number))
+			return true;
+	}
+	return false;
+}
+
 /* ------------------------------------------------------------------ search */
 
 #define POOL_EXPANDED	UINT64_C(1)
@@ -660,7 +708,7 @@ count_below(const uint64_t *pool, int n, uint64_t entry)
 	{
 		int			half = (n + 1) / 2;
 
-		from += pool[from + half - 1] < entry ? half : 0;
+		from += half & -(int) (pool[from + half - 1] < entry);
 		n -= half;
 	}
 	return from;
@@ -756,46 +804,25 @@ prefetch(const void *from, size_t size)
 		__builtin_prefetch((const char *) from + i);
 }
 
-/* Fill the pool with places to start from. */
+/*
+ * Best-first search from n nodes in w->ids: the nearest nodes to this one end up in
+ * the pool.
+ */
 static void
-start_search(Worker *w, uint32_t node, uint32_t published)
+search(Worker *w, uint32_t node, int n_starts)
 {
 	Build	   *b = w->b;
-	int			n = (int) b->first_count;
-	uint32_t   *ids;
+	uint32_t   *starts;
+	int			at = 0;
 
 	w->pool_count = 0;
 	meet(w, node);
-
-	/* the nearest of the first nodes; all, while there are few */
-	measure(w, node, b->first, n, w->distances);
-	pool_add(w, b->first, w->distances, n);
-	if (n == FIRST_NODES && w->pool_count > BEST_FIRST)
-		w->pool_count = BEST_FIRST;
-	for (int i = 0; i < w->pool_count; i++)
-		meet(w, pool_node(w->pool[i]));
-
-	ids = meet_begin(w);
-	for (int i = 0; i < RANDOM_STARTS && published > FIRST_NODES; i++)
-	{
-		uint32_t	other = permute(b, graph_build_count(b), random_below(w, published));
-
-		if (__atomic_load_n(&node_of(b, other)->flags, __ATOMIC_ACQUIRE) & NODE_PUBLISHED)
-			meet(w, other);
-	}
-	n = (int) (w->met_ids + w->met_count - ids);
-	measure(w, node, ids, n, w->distances);
-	pool_add(w, ids, w->distances, n);
-}
-
-/* Best-first search: the nearest nodes to this one end up in the pool. */
-static void
-search(Worker *w, uint32_t node, uint32_t published)
-{
-	Build	   *b = w->b;
-	int			at = 0;
-
-	start_search(w, node, published);
+	starts = meet_begin(w);
+	for (int i = 0; i < n_starts; i++)
+		meet(w, w->ids[i]);
+	n_starts = (int) (w->met_ids + w->met_count - starts);
+	measure(w, node, starts, n_starts, w->distances);
+	pool_add(w, starts, w->distances, n_starts);
 	while (at < w->pool_count && at < b->params.window)
 	{
 		uint64_t	entry = w->pool[at];
@@ -838,37 +865,50 @@ search(Worker *w, uint32_t node, uint32_t published)
 
 /* --------------------------------------------------------------- insertion */
 
+/* Insert a node, which is searched for from the n_starts nodes in w->ids. */
 static void
-insert(Worker *w, uint32_t number, uint32_t published)
+insert(Worker *w, uint32_t number, int n_starts)
 {
 	Build	   *b = w->b;
 	Node	   *node = node_of(b, number);
 	float	   *lengths = lengths_of(b, number);
+	int			found;
 	int			count;
 	int			parent = -1;
 	bool		substitute = false;
 	uint32_t	rank = 0;
 
-	search(w, number, published);
-	for (int i = 0; i < w->pool_count; i++)
+	search(w, number, n_starts);
+	found = w->pool_count < MAX_CANDIDATES ? w->pool_count : MAX_CANDIDATES;
+	for (int i = 0; i < found; i++)
 	{
 		w->edges[i] = pool_node(w->pool[i]);
 		w->lengths[i] = pool_distance(w->pool[i]);
 	}
-	count = choose(w, w->pool_count, b->params.degree);
+	count = choose(w, found, b->params.degree);
 
 	/* who will hold the protected edge: one of those chosen, or any other */
 	for (int i = 0; i < count && parent < 0; i++)
 		if (reserve_protected(b, w->edges[w->chosen[i]]))
 			parent = i;
-	for (int i = 0; i < w->pool_count && parent < 0; i++)
-		if (reserve_protected(b, w->edges[i]))
+	if (parent < 0 && found > 0)
+	{
+		int			place = 0;
+
+		while (place < found && !reserve_protected(b, w->edges[place]))
+			place++;
+		if (place == found && reserve_below(w, w->edges[0], &w->edges[found]))
+			measure(w, number, &w->edges[found], 1, &w->lengths[found]);
+		else if (place == found)
+			place = -1;
+		if (place >= 0)
 		{
-			/* none of those chosen had room, so it is not among them */
+			/* no node chosen had room, so this is another one */
 			substitute = true;
 			parent = count < b->params.degree ? count++ : count - 1;
-			w->chosen[parent] = i;
+			w->chosen[parent] = place;
 		}
+	}
 
 	/* not published yet: nobody else looks at this node */
 	for (int i = 0; i < count; i++)
@@ -893,6 +933,36 @@ insert(Worker *w, uint32_t number, uint32_t published)
 				 w->target_lengths[i]);
 }
 
+/* Order the first nodes by a tour that goes to the nearest one each time. */
+static void
+plan_tour(Worker *w)
+{
+	Build	   *b = w->b;
+	int			n = (int) b->first_count;
+	uint32_t	left[FIRST_NODES];
+	uint16_t	place[FIRST_NODES];
+	int			at = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		left[i] = b->first[i];
+		place[i] = (uint16_t) i;
+	}
+	for (int i = 0; n > 0; i++)
+	{
+		uint32_t	node = left[at];
+
+		b->tour[place[at]] = (uint16_t) i;
+		left[at] = left[--n];
+		place[at] = place[n];
+		measure(w, node, left, n, w->distances);
+		at = 0;
+		for (int j = 1; j < n; j++)
+			if (w->distances[j] < w->distances[at])
+				at = j;
+	}
+}
+
 /* The first nodes, by whoever comes first; the others wait. */
 static void
 insert_first(Worker *w, uint32_t count, void (*interrupt) (void *arg), void *arg)
@@ -912,9 +982,11 @@ insert_first(Worker *w, uint32_t count, void (*interrupt) (void *arg), void *arg
 
 			if (node_of(b, number)->flags & NODE_SKIPPED)
 				continue;
-			insert(w, number, 0);
+			memcpy(w->ids, b->first, sizeof(uint32_t) * b->first_count);
+			insert(w, number, (int) b->first_count);
 			b->first[b->first_count++] = number;
 		}
+		plan_tour(w);
 		__atomic_store_n(&b->next, ticket, __ATOMIC_RELAXED);
 		__atomic_store_n(&b->done, ticket, __ATOMIC_RELAXED);
 		__atomic_store_n(&b->first_state, 2, __ATOMIC_RELEASE);
@@ -925,6 +997,95 @@ insert_first(Worker *w, uint32_t count, void (*interrupt) (void *arg), void *arg
 		if (interrupt && spins % 1024 == 0)
 			interrupt(arg);
 	}
+}
+
+static int
+compare_tickets(const void *a, const void *b)
+{
+	const Ticket *x = a;
+	const Ticket *y = b;
+
+	return x->place != y->place ? (int) x->place - (int) y->place :
+		x->node < y->node ? -1 : x->node > y->node;
+}
+
+/*
+ * Take tickets, and put their nodes into an order in which neighbours come one
+ * after the other, and find in the processor's caches what the last one read.
+ * The portion is small compared to what was inserted before, so that the order remains
+ * random enough, and to what is left for each.  Returns their number, and
+ * 0 when there are none left.
+ */
+static int
+take_portion(Worker *w, uint32_t count)
+{
+	Build	   *b = w->b;
+	uint32_t	ticket = __atomic_load_n(&b->next, __ATOMIC_RELAXED);
+	uint32_t	size;
+	int			n = 0;
+	int			shift;
+
+	do
+	{
+		uint32_t	share;
+
+		if (ticket >= count)
+			return 0;
+		size = ticket / 8;
+		share = (count - ticket) / (4 * b->params.participants);
+		size = size < share ? size : share;
+		size = size < PORTION_MAX ? size : PORTION_MAX;
+		size = size < 16 ? 16 : size;
+		size = size < count - ticket ? size : count - ticket;
+	} while (!__atomic_compare_exchange_n(&b->next, &ticket, ticket + size, false,
+										  __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+
+	/* the tour begins elsewhere each time, so that participants do not meet */
+	shift = (int) random_below(w, FIRST_NODES);
+	for (uint32_t i = 0; i < size; i++)
+	{
+		uint32_t	number = permute(b, count, ticket + i);
+		int			nearest = 0;
+
+		if (node_of(b, number)->flags & NODE_SKIPPED)
+			continue;
+		measure(w, number, b->first, (int) b->first_count, w->distances);
+		for (int j = 1; j < (int) b->first_count; j++)
+			if (w->distances[j] < w->distances[nearest])
+				nearest = j;
+		w->portion[n].node = number;
+		w->portion[n].nearest = (uint16_t) nearest;
+		w->portion[n++].place = (uint16_t) ((b->tour[nearest] + shift) % FIRST_NODES);
+	}
+	__atomic_fetch_add(&b->done, size - n, __ATOMIC_RELEASE);
+	qsort(w->portion, n, sizeof(Ticket), compare_tickets);
+	return n;
+}
+
+/*
+ * Where the search for a node starts: the first node nearest to it, the one inserted
+ * before it, and some at random (of thousands of equal nodes, they find some
+ * with room for a protected edge).  Returns their number; they are in w->ids.
+ */
+static int
+find_starts(Worker *w, uint32_t count, int ticket)
+{
+	Build	   *b = w->b;
+	uint32_t	taken = __atomic_load_n(&b->next, __ATOMIC_RELAXED);
+	int			n = 0;
+
+	if (b->first_count > 0)
+		w->ids[n++] = b->first[w->portion[ticket].nearest];
+	if (ticket > 0)
+		w->ids[n++] = w->portion[ticket - 1].node;
+	for (int i = 0; i < RANDOM_STARTS; i++)
+	{
+		uint32_t	other = permute(b, count, random_below(w, taken));
+
+		if (__atomic_load_n(&node_of(b, other)->flags, __ATOMIC_ACQUIRE) & NODE_PUBLISHED)
+			w->ids[n++] = other;
+	}
+	return n;
 }
 
 void
@@ -947,26 +1108,19 @@ graph_build_run(void *mem, int participant, void *scratch,
 	memset(w->met, 0, sizeof(uint64_t) * ((size_t) b->params.capacity / 64 + 1));
 
 	insert_first(w, count, interrupt, arg);
-	for (;;)
+	while (__atomic_load_n(&b->next, __ATOMIC_RELAXED) < count)
 	{
-		uint32_t	ticket;
-		uint32_t	number;
+		int			n = take_portion(w, count);
 
-		if (interrupt)
-			interrupt(arg);
-
-		/* the counter stays near count, however many ask */
-		if (__atomic_load_n(&b->next, __ATOMIC_RELAXED) >= count)
-			break;
-		ticket = __atomic_fetch_add(&b->next, 1, __ATOMIC_RELAXED);
-		if (ticket >= count)
-			break;
-		number = permute(b, count, ticket);
-		if (!(node_of(b, number)->flags & NODE_SKIPPED))
-			insert(w, number, ticket);
-		__atomic_fetch_add(&b->done, 1, __ATOMIC_RELEASE);
-		if (progress && ++mine % PROGRESS_NODES == 0)
-			progress(arg, __atomic_load_n(&b->done, __ATOMIC_RELAXED));
+		for (int i = 0; i < n; i++)
+		{
+			if (interrupt)
+				interrupt(arg);
+			insert(w, w->portion[i].node, find_starts(w, count, i));
+			__atomic_fetch_add(&b->done, 1, __ATOMIC_RELEASE);
+			if (progress && ++mine % PROGRESS_NODES == 0)
+				progress(arg, __atomic_load_n(&b->done, __ATOMIC_RELAXED));
+		}
 	}
 
 	/* wait for the insertions that others are at */

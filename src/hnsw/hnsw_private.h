@@ -72,6 +72,8 @@ typedef struct HnswQuery
 	double		error;			/* no less than |true - x| */
 	double		norm;			/* inner product: |query|, no less than */
 	double		mean_ip;		/* inner product: <query, mean> */
+	double		scale;			/* inner product: x, error, norm, mean_ip are
+								 * of the query times that */
 	float	   *scratch;		/* padded floats */
 	RabitqQuery codes;
 } HnswQuery;

@@ -187,15 +187,36 @@ uncentre(HnswQuery *query)
 /*
  * Search for dims floats.  A query without direction (cosine) has distance NaN
  * to everything, which sorts last: any order will do, so it becomes the mean.
+ *
+ * For inner product the order is the same at any length of the query, but codes
+ * are not: their error grows with |q - c|, of which a short query would be a
+ * small part.  So it is given the length of the sphere that the rows lie on.
  */
 void
 hnsw_query_form(HnswQuery *query, const float *x)
 {
 	const HnswIndex *hnsw = query->hnsw;
+	float	   *scaled = NULL;
 	double		size;
 
+	query->scale = 1;
+	if (hnsw->metric == METRIC_IP && hnsw->meta.radius > 0)
+	{
+		double		norm = sqrt(kernel->normsq_double(x, hnsw->meta.dims));
+
+		if (norm > 0)
+		{
+			query->scale = hnsw->meta.radius / norm;
+			scaled = palloc(sizeof(float) * hnsw->meta.dims);
+			for (int i = 0; i < hnsw->meta.dims; i++)
+				scaled[i] = x[i] * query->scale;
+			x = scaled;
+		}
+	}
 	if (!transform(hnsw, x, 0, query->x, &size))
 		memset(query->x, 0, sizeof(float) * hnsw->meta.padded);
+	if (scaled)
+		pfree(scaled);
 	query->error = ROUNDING_BEFORE * size;
 	if (hnsw->metric == METRIC_L1)
 		query->error *= sqrt(hnsw->meta.padded);
@@ -210,6 +231,7 @@ hnsw_query_from_value(HnswQuery *query, const HnswValue *value)
 {
 	memcpy(query->x, value->x, sizeof(float) * query->hnsw->meta.padded);
 	query->error = 0;
+	query->scale = 1;
 	prepare_codes(query, query->x);
 	if (query->hnsw->metric == METRIC_IP)
 		uncentre(query);
@@ -282,6 +304,7 @@ hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm
 				bound -= query->norm * (error + ROUNDING_BEFORE * mean_norm + relative * (true_norm + norm)) +
 					query->error * true_norm +
 					FLT_EPSILON * (fabs(query->base) + fabs(distance));
+				bound /= query->scale;
 				break;
 			}
 		default:

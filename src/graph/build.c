@@ -329,16 +329,18 @@ measure(Worker *w, uint32_t node, const uint32_t *ids, int n, float *out)
 	}
 	else
 	{
-		Factors		own = *factors_of(b, node);
+		const Factors *factors = factors_of(b, 0);
+		const int32_t *dots = w->dots;
+		float		norm = factors[node].norm;
+		float		scale = -2.0f * factors[node].scale;
 
 		kernel->dot_i8_ids(code_of(b, node), code_of(b, 0), b->code_stride, ids, n,
 						   (int) b->code_stride, w->dots);
 		for (int i = 0; i < n; i++)
 		{
-			Factors		f = *factors_of(b, ids[i]);
+			const Factors *f = factors + ids[i];
 
-			out[i] = clean(own.norm + f.norm -
-						   2.0f * own.scale * f.scale * (float) w->dots[i]);
+			out[i] = clean(norm + f->norm + scale * f->scale * (float) dots[i]);
 		}
 	}
 }
@@ -759,30 +761,35 @@ pool_add(Worker *w, const uint32_t *ids, const float *distances, int n)
 }
 
 /*
- * Begin a batch of nodes that may have been met: meet() adds one, meet_batch()
- * tells how many were new and where they are.
+ * Nodes found in one place: those not met before are met now, and returned as the
+ * last of w->met_ids.
  */
-static inline uint32_t *
-meet_begin(Worker *w)
+static uint32_t *
+meet(Worker *w, const uint32_t *edges, int count, int *n)
 {
+	uint64_t   *met = w->met;
+	uint32_t   *first;
+	int			added = 0;
+
 	if (w->met_count > MET_MAX)
 	{
 		w->met_overflow = true;
 		w->met_count = 0;
 	}
-	return w->met_ids + w->met_count;
-}
+	first = w->met_ids + w->met_count;
+	for (int i = 0; i < count; i++)
+	{
+		uint32_t	node = __atomic_load_n(&edges[i], __ATOMIC_ACQUIRE) & EDGE_NODE;
+		uint64_t	word = met[node / 64];
+		uint64_t	bit = UINT64_C(1) << (node % 64);
 
-static inline void
-meet(Worker *w, uint32_t node)
-{
-	uint64_t   *word = &w->met[node / 64];
-	uint64_t	bit = UINT64_C(1) << (node % 64);
-	bool		seen = (*word & bit) != 0;
-
-	*word |= bit;
-	w->met_ids[w->met_count] = node;
-	w->met_count += !seen;
+		first[added] = node;
+		added += (word & bit) == 0;
+		met[node / 64] = word | bit;
+	}
+	w->met_count += added;
+	*n = added;
+	return first;
 }
 
 static void
@@ -816,11 +823,9 @@ search(Worker *w, uint32_t node, int n_starts)
 	int			at = 0;
 
 	w->pool_count = 0;
-	meet(w, node);
-	starts = meet_begin(w);
-	for (int i = 0; i < n_starts; i++)
-		meet(w, w->ids[i]);
-	n_starts = (int) (w->met_ids + w->met_count - starts);
+	meet(w, &node, 1, &at);
+	at = 0;
+	starts = meet(w, w->ids, n_starts, &n_starts);
 	measure(w, node, starts, n_starts, w->distances);
 	pool_add(w, starts, w->distances, n_starts);
 	while (at < w->pool_count && at < b->params.window)
@@ -828,7 +833,6 @@ search(Worker *w, uint32_t node, int n_starts)
 		uint64_t	entry = w->pool[at];
 		Node	   *from = node_of(b, pool_node(entry));
 		uint32_t   *ids;
-		int			count;
 		int			n;
 		int			place;
 
@@ -838,11 +842,7 @@ search(Worker *w, uint32_t node, int n_starts)
 			continue;
 		}
 		w->pool[at++] |= POOL_EXPANDED;
-		ids = meet_begin(w);
-		count = __atomic_load_n(&from->count, __ATOMIC_ACQUIRE);
-		for (int i = 0; i < count; i++)
-			meet(w, __atomic_load_n(&from->edges[i], __ATOMIC_ACQUIRE) & EDGE_NODE);
-		n = (int) (w->met_ids + w->met_count - ids);
+		ids = meet(w, from->edges, __atomic_load_n(&from->count, __ATOMIC_ACQUIRE), &n);
 		for (int i = 0; i < n && i < 4; i++)
 			prefetch(code_of(b, ids[i]), b->code_stride);
 		for (int i = 0; i < n; i++)

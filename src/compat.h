@@ -77,7 +77,8 @@ extend_relation(Relation rel, ForkNumber fork)
 static inline Buffer
 extend_relation(Relation rel, ForkNumber fork)
 {
-	bool		lock = !RELATION_IS_LOCAL(rel);
+	/* even where the index is of this transaction: workers extend it, too */
+	bool		lock = !RelationUsesLocalBuffers(rel);
 	Buffer		buf;
 
 	if (lock)

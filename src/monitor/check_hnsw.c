@@ -608,7 +608,7 @@ check_links(HnswCheck *hnsw)
 			HnswLink   *links;
 			int			nprotected = 0;
 
-			if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0)
+			if (node == NULL)
 				continue;
 			links = HnswNodeLinks(meta, node);
 			for (int j = 0; j < node->neighbours; j++)
@@ -618,7 +618,8 @@ check_links(HnswCheck *hnsw)
 
 				if (flaw)
 				{
-					if (link_still_wrong(hnsw, id, to))
+					/* what a dead node says is of no interest but to its children */
+					if ((node->flags & HNSW_NODE_LIVE) && link_still_wrong(hnsw, id, to))
 						check_report(check, CHECK_CORRUPTION, "link", blkno, i,
 									 "Link %d, to (%u,%u), %s.", j + 1,
 									 HnswNodeIdBlock(to), HnswNodeIdOffset(to), flaw);
@@ -634,7 +635,8 @@ check_links(HnswCheck *hnsw)
 			/* a build may protect more */
 			if (nprotected > meta->slots)
 				check_report(check, CHECK_CORRUPTION, "link", blkno, i, "%d links are protected.", nprotected);
-			if (meta->bits > 0 && number++ % hnsw->code_step == 0)
+			if (meta->bits > 0 && (node->flags & HNSW_NODE_LIVE) &&
+				number++ % hnsw->code_step == 0)
 				check_codes(hnsw, id, node);
 		}
 	}

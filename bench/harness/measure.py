@@ -27,6 +27,7 @@ STATISTICS = {"us": "latency, mean", "cpu": "processor time", "p50": "latency, p
 MIN_PASS = 0.25             # seconds that a pass of a fast search lasts at least, by repeating it
 MAX_REPEATS = 8
 MIN_QUERIES = 50            # a slow search is timed on a part of the queries, but on so many at least
+ALL_FOUND, ENOUGH = 0.999, 1    # a sweep ends after so many settings of that recall: more effort finds nothing more
 WARMUP_QUERIES = 40         # of an exact scan, whose recall needs no measuring on all of them
 
 
@@ -249,7 +250,11 @@ class Comparison:
     def warm(self):
         """One untimed pass over all queries: warms caches, measures recall, and tells how long a timed pass takes."""
         def warm(engine, result):
+            arrived = {}        # how often a curve has found everything
             for setting in engine.settings():
+                names = tuple(sorted(setting))
+                if arrived.get(names, 0) >= ENOUGH:
+                    continue
                 curve = setting.get("curve") if isinstance(setting.get("curve"), str) else None
                 setting = {name: value for name, value in setting.items() if name != "curve"}
                 chosen = self.chosen(WARMUP_QUERIES) if engine.index == "exact" else self.chosen(None)
@@ -258,6 +263,8 @@ class Comparison:
                           "recall": {str(k): self.recall(answer.ids, k, chosen) for k in (1, 10, 100) if k <= self.k}}
                 if curve is not None:
                     search["curve"] = curve
+                if search["recall"].get("10", 0) >= ALL_FOUND:
+                    arrived[names] = arrived.get(names, 0) + 1
                 seconds = answer.us_mean * 1e-6
                 count = min(len(chosen), max(MIN_QUERIES, int(self.budget / max(seconds, 1e-9))))
                 search["queries"] = count
@@ -316,7 +323,7 @@ class Comparison:
             for number in range(min(3, self.passes)):
                 turn = pairs[number % max(1, len(pairs)):] + pairs[:number % max(1, len(pairs))]
                 for engine, result, job in turn:
-                    if (engine, result) in self.live and job is not None:
+                    if (engine, result) in self.live and f"{clients} clients" not in result["extras"].get("not measured", {}):
                         self.optional(engine, result, f"{clients} clients", self.one, engine, job)
         for result in self.results:
             result["searches"] = [s for s in result["searches"] if s["passes"]]

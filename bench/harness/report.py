@@ -298,7 +298,7 @@ def floor_line(results):
 def data_section(run, data, plots):
     results = of_data(run, data)
     if not results:
-        return [f"## {data['name']}\n", "No engine ran on it.\n"]
+        return [] if run.get("sections") else [f"## {data['name']}\n", "No engine ran on it.\n"]
     queries = {s["queries"] for r in results for s in plain(r)}
     lines = [f"## {data['name']}: {data['rows']:,} × {data['dims']}, {data['metric']}\n", data["about"].rstrip(".") + ".\n",
              f"{data['queries']:,} queries that are not among the rows; k = {result_k(results[0])}, recall@1 is that of the first answer, recall@100 "

@@ -55,10 +55,11 @@ class Run:
 
     def engine(self, key, options):
         """The engine of that key with these build options, or None, its absence noted."""
-        from harness import peers, sql
         try:
             if key.split()[0] in ("vecdb", "pgvector"):
+                from harness import sql
                 return sql.make(key, self.server(), toast=self.options.toast, **options)
+            from harness import peers
             return peers.make(key, threads=1, cpu=self.cpu(), **options)
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -81,7 +82,7 @@ class Run:
             limit_settings(engine, only, o.quick)
         comparison = measure.Comparison(
             ds, engines, recall_of(ds), passes=o.passes, k=min(o.k, len(ds.base)), clients=o.clients, seed=o.seed, builds=o.builds,
-            budget=1.0 if o.quick else 4.0, extras=() if o.quick else extras, k100=k100 and depth >= 100 and not o.quick)
+            budget=0.7 if o.quick else 1.5, extras=() if o.quick else extras, k100=k100 and depth >= 100 and not o.quick)
         comparison.run()
         self.data.append({"name": ds.name, "label": LABELS.get(ds.name, ds.name), "rows": len(ds.base), "dims": int(ds.base.shape[1]),
                           "metric": ds.metric, "queries": len(ds.queries), "about": ds.about})

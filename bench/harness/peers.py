@@ -12,6 +12,7 @@ Pass.empty_us what a call costs where Python lies between them (it is contained 
 import atexit
 import ctypes
 import json
+import math
 import os
 import shutil
 import signal
@@ -51,7 +52,7 @@ def by_probes(options):
 
 
 def by_probes_and_factor(options):
-    return [{"nprobe": p, "k_factor": f} for p in ladder(PROBES, options["lists"]) for f in (2, 4, 8, 16, 32)]
+    return [{"nprobe": p, "k_factor": f} for p in ladder(PROBES, options["lists"]) for f in (2, 4, 8, 16, 32, 64)]
 
 
 def by_search_k(options):
@@ -87,7 +88,7 @@ CATALOGUE = {
     "hnswlib HNSW": ("hnswlib", "", by_ef, {"M": 16, "ef_construction": 200}),
     "usearch HNSW": ("usearch", "", by_ef, {"M": 16, "ef_construction": 200, "dtype": "f32"}),
     "annoy trees": ("annoy", "", by_search_k, {"trees": 50}),
-    "scann tree-AH+reorder": ("scann", "", by_leaves_and_reorder, {"leaves": lists, "dims_per_block": 2, "threshold": 0.2}),
+    "scann tree-AH+reorder": ("scann", "", by_leaves_and_reorder, {"leaves": lists, "dims_per_block": 2, "threshold": 0.2, "soar_lambda": 1.5}),
     "svs Vamana": ("svs", "", by_window, {"degree": 32, "window": 200, "alpha": 1.2, "bits": (4, 8)}),
 }
 # The same indexes asked all queries in one call, where that is more than a loop over single ones: what the library can do
@@ -95,8 +96,8 @@ CATALOGUE = {
 BATCH = " (batch)"
 CATALOGUE.update({key + BATCH: CATALOGUE[key] for key in list(CATALOGUE) if key.split()[0] in ("faiss", "scann") and "HNSW" not in key})
 TWO_PARAMETERS = {by_probes_and_factor, by_leaves_and_reorder, by_window}
-EXTRA_OPTIONS = {"scann": ("soar_lambda",)}     # not used unless given
 NOT_MEASURED = object()
+TRIAL_QUERIES = 400
 PACKAGES = {"faiss": "faiss-cpu", "svs": "scalable-vs"}
 
 
@@ -108,11 +109,10 @@ def make(key, threads=2, cpu=None, **options):
     """
     if key not in CATALOGUE:
         raise PeerError(f"no peer is called {key!r}; there are: {', '.join(CATALOGUE)}")
-    library, _, _, defaults = CATALOGUE[key]
-    known = [*defaults, *EXTRA_OPTIONS.get(library, ())]
-    unknown = [name for name in options if name not in known]
+    defaults = CATALOGUE[key][3]
+    unknown = [name for name in options if name not in defaults]
     if unknown:
-        raise PeerError(f"{key} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
+        raise PeerError(f"{key} has no option {', '.join(unknown)}; it has: {', '.join(defaults) or 'none'}")
     return Peer(key, threads, cpu, options)
 
 
@@ -215,6 +215,8 @@ class Peer(Engine):
         n, d = ds.base.shape
         self.options = {name: value(n, d) if callable(value) else value for name, value in self.defaults.items()}
         self.options.update(self.chosen)
+        if ds.metric == "l2":
+            self.options.pop("soar_lambda", None)       # SOAR is for inner products
         self.start()
         self.worker.ask("load", base=array_file(ds.base), metric=ds.metric, folder=self.worker.folder,
                         loop=native_loop() if self.library == "faiss" else None)
@@ -232,8 +234,8 @@ class Peer(Engine):
     def settings(self):
         """The sweep, from fast to accurate.
 
-        Where two parameters work together, all combinations are tried once on all queries, and those kept that no other
-        one beats in recall@10 and processor time (by more than 3 %): a dozen at most.
+        Where two parameters work together, all combinations are tried once on TRIAL_QUERIES of the queries, and those
+        kept that no other one beats in recall@10 and processor time (by more than 3 %): a dozen at most.
         """
         if self.front is None:
             self.front = self.sweep(self.options)
@@ -244,10 +246,14 @@ class Peer(Engine):
     def try_all(self, settings):
         """(recalls, microseconds of processor time a query) of each setting, tried once."""
         from . import data
+        asked = np.arange(0, len(self.ds.queries), max(1, len(self.ds.queries) // TRIAL_QUERIES))
+        k = min(10, len(self.ds.base))
         recalls, times = [], []
         for setting in settings:
-            answer = self.search(setting, 10)
-            recalls.append(data.recall(self.ds, answer.ids, 10))
+            answer = self.search(setting, k, queries=self.ds.queries[asked])
+            whole = np.full((len(self.ds.queries), k), -1, np.int32)
+            whole[asked] = answer.ids
+            recalls.append(data.recall(self.ds, whole, k) * len(whole) / len(asked))
             times.append(answer.cpu_us)
         return recalls, times
 
@@ -282,12 +288,16 @@ class Peer(Engine):
 def pareto(settings, recalls, times, most=12, tolerance=0.03):
     """The settings that no other one beats in recall and, by more than the tolerance, in time; by rising time.
 
-    settings, recalls and times are lists of like length. Of more than `most`, those are dropped whose neighbours in recall are nearest.
+    settings, recalls and times are lists of like length. Of more than `most`, those are dropped whose neighbours are nearest
+    in the logarithm of what they miss, so that 0.98 and 0.99 are as far apart as 0.80 and 0.90.
     """
+    def missed(point):
+        return math.log(1.002 - point[1])
+
     points = sorted(zip(times, recalls, range(len(settings))))
     kept = [p for p in points if not any(r >= p[1] and t < p[0] * (1 - tolerance) or r > p[1] and t <= p[0] for t, r, _ in points)]
     while len(kept) > most:
-        gaps = [kept[i + 1][1] - kept[i - 1][1] for i in range(1, len(kept) - 1)]
+        gaps = [missed(kept[i - 1]) - missed(kept[i + 1]) for i in range(1, len(kept) - 1)]
         del kept[1 + gaps.index(min(gaps))]
     return [settings[i] for _, _, i in kept]
 

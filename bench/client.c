@@ -31,6 +31,9 @@
  *				processors, in turn.  Waking an idle processor for each message
  *				costs more than some searches.  Takes root or the server's user
  *
+ * With BENCH_REALTIME=1 in the environment client and backend get a real-time
+ * priority, so that other work on the machine does not take turns with them.
+ *
  * RESULT holds, in the machine's byte order, for q items of work:
  *
  *	int32[q][K]			search, lookup (K = 1): what each gave in the last
@@ -247,6 +250,14 @@ connect_and_prepare(int client)
 		if (sched_setaffinity(0, sizeof(set), &set) != 0 ||
 			sched_setaffinity(PQbackendPID(conn), sizeof(set), &set) != 0)
 			fail("cannot pin client and backend: there is no such processor, or you are neither root nor the server's user");
+	}
+	if (getenv("BENCH_REALTIME") && strcmp(getenv("BENCH_REALTIME"), "1") == 0)
+	{
+		struct sched_param priority = {.sched_priority = 1};
+
+		if (sched_setscheduler(0, SCHED_RR, &priority) != 0 ||
+			sched_setscheduler(PQbackendPID(conn), SCHED_RR, &priority) != 0)
+			fail("BENCH_REALTIME=1: cannot raise the priority of client and backend (that takes root)");
 	}
 	for (int i = 0; i < nsettings; i++)
 		command(settings[i]);

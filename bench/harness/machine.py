@@ -18,6 +18,15 @@ def read(path):
         return ""
 
 
+def realtime(thread=0):
+    """Gives a thread or process of one thread (0: this one) a low real-time priority if BENCH_REALTIME=1, which bench/run sets for root.
+
+    Other work on the machine then does not take turns with what is measured. OSError without the right.
+    """
+    if os.environ.get("BENCH_REALTIME") == "1":
+        os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(1))
+
+
 def processor():
     """The processor's name, or its vendor, family and model where the machine shows no more."""
     text = read("/proc/cpuinfo")
@@ -35,7 +44,7 @@ def describe():
     memory = re.search(r"MemTotal:\s*(\d+) kB", read("/proc/meminfo"))
     return {"cpu": processor(), "cores": len(os.sched_getaffinity(0)), "memory": int(memory[1]) * 1024 if memory else None,
             "kernel": platform.release(), "simd": [f for f in SIMD if f in flags], "virtual": "hypervisor" in flags,
-            "load": list(os.getloadavg())}
+            "load": list(os.getloadavg()), "realtime": os.environ.get("BENCH_REALTIME") == "1"}
 
 
 def versions():

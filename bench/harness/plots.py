@@ -123,7 +123,7 @@ def thousands(value, _=None):
 def log_axis(axis, low, high):
     """Ticks at 1, 2 and 5 of each decade (1 alone over many decades), written out."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if high / low < 3000 else (1,)
+    steps = (1, 2, 5) if high / low < 20_000 else (1,)
     axis.set_major_locator(FixedLocator([s * 10.0 ** d for d in decades for s in steps]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(thousands))
@@ -148,8 +148,8 @@ def recall_plot(run, data, stem):
             emphasis = r["name"] == "vecdb" and r["index"] != "exact"
             own = label(r)
             if len(many) > 1:
-                own += f", {name or 'nothing set'}"
-            drawn.append((r, points, emphasis, own, colour, marker, emphasis and name == "target_recall"))
+                own += f", {name.split('.')[-1].replace('_', ' ') or 'nothing set'}"
+            drawn.append((r, points, emphasis, own, colour, marker, emphasis and name.endswith("target_recall")))
             speeds += [p[1] for p in points]
             lowest = min(lowest, points[0][0])
     if not speeds:

@@ -48,7 +48,10 @@ def bytes_text(value):
 def ratio_text(values):
     """median (smallest–largest), of ratios a pass."""
     found = measure.spread(values)
-    return "–" if found is None else f"**{found[0]:.2f}** ({found[1]:.2f}–{found[2]:.2f})"
+    if found is None:
+        return "–"
+    digits = 2 if found[0] >= 0.1 else 3 if found[0] >= 0.01 else 4
+    return f"**{found[0]:.{digits}f}** ({found[1]:.{digits}f}–{found[2]:.{digits}f})"
 
 
 def options_text(options, empty="nothing set"):
@@ -94,11 +97,15 @@ def first(mapping, names):
 
 def values_at(result, target, statistic, only=None):
     """A statistic at a recall, a value a pass; an exact scan gives the same at each. None where not measured."""
-    if result["index"] == "exact" or len(plain(result)) == 1 and plain(result)[0]["recall"].get("10", 0) >= 0.9999:
+    if exact(result):
         searches = plain(result)
         return measure.column(searches[0], statistic) if searches else None
     found = measure.best_at_recall(result, target, statistic, only=only)
     return found[1] if found else None
+
+
+def exact(result):
+    return result["index"] == "exact"
 
 
 def plain(result, clients=1, k=None):
@@ -120,7 +127,7 @@ def head(run):
     m = run["machine"]
     where = (f"{m['cpu']}, {m['cores']} core{'s' if m['cores'] != 1 else ''}"
              f"{' of a virtual machine' if m.get('virtual') else ''}, {bytes_text(m['memory'])} memory, Linux {m['kernel']}, "
-             f"SIMD {', '.join(m['simd'])}")
+             f"SIMD {', '.join(m['simd'])}" + ("; what is measured has real-time priority" if m.get("realtime") else ""))
     dirty = {True: " with changes not committed", False: "", None: ""}[run["dirty"]]
     lines = [f"# {run.get('title') or run['command']}\n",
              f"{run['date']}, commit {run['commit']}{dirty}; `{run['command']}`.\n",
@@ -157,8 +164,11 @@ def settings_table(results):
 
 
 def recall_table(results, statistic, what):
-    """Times at equal recall, vecdb against each peer, with the floor's multiple."""
+    """Times at equal recall, vecdb against each peer, with the floor's multiple. Exact scans are left out."""
+    results = [r for r in results if not exact(r)]
     us, peers = ours(results), others(results)
+    if not results:
+        return ""
     if us is None:
         names = [title(p) for p in peers]
         rows = [[f"{t:.2f}"] + [number(measure.median(values_at(p, t, statistic) or [])) for p in peers] for t in measure.TARGETS]
@@ -172,12 +182,51 @@ def recall_table(results, statistic, what):
         mine = values_at(us, target, statistic)
         row = [f"{target:.2f}", number(measure.median(mine or []))]
         if floor and statistic == "us":
-            row.append(number(measure.median(measure.ratios(mine, floor)), 2) if mine else "–")
+            row.append(times_floor(mine, floor))
         for p in peers:
             theirs = values_at(p, target, statistic)
             row += [number(measure.median(theirs or [])), ratio_text(measure.ratios(mine, theirs)) if mine and theirs else "–"]
         rows.append(row)
     return table(headers, rows)
+
+
+def times_floor(values, floor):
+    return number(measure.median(measure.ratios(values, floor)), 2) if values and floor else "–"
+
+
+def exact_table(results):
+    """Exact scans, and what share of their time vecdb's index takes at some recalls."""
+    scans = [r for r in results if exact(r) and plain(r)]
+    if not scans:
+        return ""
+    us = ours([r for r in results if not exact(r)])
+    targets = (0.90, 0.95, 0.99) if us is not None else ()
+    own = next((r for r in scans if r["name"] == "vecdb"), None)
+    rows = []
+    for r in scans:
+        times = values_at(r, 1, "us")
+        mine = [(t, values_at(us, t, "us")) for t in targets]
+        rows.append([title(r), number(measure.median(times)), number(measure.median(values_at(r, 1, "cpu"))), times_floor(times, floor_us(r)),
+                     "" if own in (None, r) else ratio_text(measure.ratios(values_at(own, 1, "us"), times))] +
+                    [ratio_text(measure.ratios(v, times)) if v else "–" for _, v in mine])
+    return table(["exact scan", "µs mean", "processor µs", "× floor", "vecdb's exact scan / it"] + [f"{title(us)} at {t:.2f} / it" for t in targets], rows)
+
+
+def unset_table(results):
+    """vecdb's index with nothing set, and the peers at the recall it then has."""
+    us = ours([r for r in results if not exact(r)])
+    search = next((s for s in plain(us) if not s["setting"]), None) if us is not None else None
+    if search is None:
+        return ""
+    recall, mine, floor = search["recall"]["10"], measure.column(search, "us"), floor_us(us)
+    rows = [[f"{title(us)}, nothing set", share(recall), number(measure.median(mine)), times_floor(mine, floor),
+             number(measure.median(measure.column(search, "cpu"))), "", ""]]
+    for p in others(results):
+        theirs, cpu = values_at(p, recall, "us"), values_at(p, recall, "cpu")
+        if theirs and not exact(p):
+            rows.append([f"{title(p)} at that recall", share(recall), number(measure.median(theirs)), times_floor(theirs, floor_us(p)), number(measure.median(cpu)),
+                         ratio_text(measure.ratios(mine, theirs)), ratio_text(measure.ratios(measure.column(search, "cpu"), cpu))])
+    return table(["", "recall@10", "µs mean", "× floor", "processor µs", "vecdb / it", "of processor time"], rows)
 
 
 def build_values(result, name):
@@ -310,6 +359,9 @@ def data_section(run, data, plots):
     lines += ["### At equal recall, one client\n",
               "Interpolated between the two neighbouring settings of an engine's sweep, its best way of setting effort.\n",
               recall_table(results, "us", "latency, mean"), recall_table(results, "cpu", "processor time")]
+    for heading, text in (("### With nothing set", unset_table(results)), ("### Exact scans", exact_table(results))):
+        if text:
+            lines += [heading + "\n", text]
     build = build_table(results, data["rows"])
     if build:
         lines += ["### Build and size\n", build]

@@ -66,7 +66,7 @@ class Server:
 
     def __init__(self, settings=None, instance=None):
         self.asked = {**default_settings(), **(settings or {})}
-        self.tables, self.numbers = [], 0
+        self.tables, self.numbers, self.largest = [], 0, 0
         environment = dict(os.environ)
         if instance is not None:
             environment["BENCH_INSTANCE"] = instance
@@ -95,7 +95,7 @@ class Server:
             self.process.wait()
             self.echo.join(5)
             said = "".join(self.last_words).strip().splitlines() or [f"status {self.process.returncode}"]
-            raise ServerError("the server did not start: " + re.sub(r"^server: ", "", said[-1]))
+            raise ServerError("there is no server: " + re.sub(r"^server: ", "", said[-1]))
         self.status = json.loads(line)
         self.kind, self.pgvector, self.missing = self.status["kind"], self.status["pgvector"], self.status["missing"]
         self.pid, self.shm = self.status["pid"], self.status["shm"]
@@ -158,12 +158,22 @@ class Server:
                                 "local": "the distribution, without pgvector"}[self.kind]
         return found
 
+    def note_size(self):
+        """Takes note of how much there is to be held in memory now: all tables and indexes of both databases."""
+        with self.connect("vecdb") as db:
+            size = int(value(db, "SELECT sum(pg_database_size(datname)) FROM pg_database WHERE datname = ANY (%s)", [list(DATABASES)]))
+        self.largest = max(self.largest, size)
+
     def settings(self):
-        """The server's settings that bear on speed, and all that are not PostgreSQL's defaults, as a dict of strings."""
+        """The server's settings that bear on speed, and all that are not PostgreSQL's defaults, as a dict of strings; and
+        how much data there was at most, to be compared with shared_buffers."""
         with self.connect("vecdb") as db:
             rows = db.execute("SELECT name, current_setting(name) FROM pg_settings WHERE source NOT IN ('default', 'override', 'client')"
                               " OR name = ANY (%s) ORDER BY name", [list(REPORTED)]).fetchall()
-        return {str(name): text for name, text in ((decode(n), decode(t)) for n, t in rows) if name not in PLUMBING}
+        found = {name: text for name, text in ((decode(n), decode(t)) for n, t in rows) if name not in PLUMBING}
+        if self.largest:
+            found["tables and indexes at most"] = f"{self.largest / 1e6:,.0f} MB"
+        return found
 
     def new_table(self):
         """A name that no table of this run has."""

@@ -25,7 +25,7 @@ import time
 import numpy as np
 import psycopg
 
-from harness import data
+from harness import data, machine
 from harness.engine import Engine, Pass
 from harness.server import TOP, Server, value
 
@@ -38,7 +38,7 @@ RECALLS = (0.8, 0.9, None, 0.98, 0.99)              # None: nothing set, which a
 SEED = 20261126
 POLL = 0.02                                         # seconds between two looks at a build's memory
 
-INSERTS = 12_000                                    # rows of insert_rate: 1,000, on to 10,000, 1,000 more
+INSERTS = 14_000                                    # rows of insert_rate: 1,000; 10,000; 1,000; 2,000 in batches
 BATCH = 100
 
 
@@ -148,6 +148,7 @@ class SqlEngine(Engine):
         self.table.users += 1
         if self.index != "exact":
             self.table.index = self
+        self.server.note_size()
         return {"table_bytes": self.table.bytes(self.db), "table": self.table.name, "vectors": self.options["vectors"],
                 "seconds": None if shared else self.table.seconds}
 
@@ -383,12 +384,16 @@ class SqlEngine(Engine):
         with self.server.connect(self.name) as db:
             db.execute(f"LOAD '{LIBRARY[self.name]}'")
             db.execute(f"SET max_parallel_maintenance_workers = {self.workers}")
-            with Watch(self.server, value(db, "SELECT pg_backend_pid()")) as watch:
+            backend = int(value(db, "SELECT pg_backend_pid()"))
+            if self.workers == 0:
+                machine.realtime(backend)      # a worker would not have it
+            with Watch(self.server, backend) as watch:
                 start = time.perf_counter()
                 db.execute(f"CREATE INDEX {name} ON {table} USING {self.index} (v {OPERATORS[self.ds.metric][1]})" + (f" WITH ({with_})" if with_ else ""))
                 seconds = time.perf_counter() - start
         wal = self.wal() - before
         self.db.execute("CHECKPOINT")
+        self.server.note_size()
         return {"seconds": seconds, "cpu_seconds": watch.cpu_seconds, "peak_bytes": watch.peak_bytes, "index_bytes": self.index_bytes(table),
                 "wal_bytes": wal, "workers": watch.workers}
 

@@ -8,7 +8,7 @@ from harness import data, measure, presets, report, runs
 # How long a command takes on two cores of a virtual machine, as measured; printed before it starts.
 ABOUT = {"compare": "two to five minutes a data set", "ivfflat": "a quarter of an hour; with --quick four minutes",
          "hnsw": "an hour; with --quick ten minutes", "ivfpq": "half an hour; with --quick ten minutes", "scaling": "half an hour up to a million rows",
-         "million": "two minutes", "preset": "ten minutes to half an hour", "all": "a night", "check": "a minute a data set"}
+         "million": "three minutes", "preset": "ten minutes to half an hour", "all": "a night", "profile": "two minutes", "check": "a minute a data set"}
 
 
 def common(parser, passes=5):
@@ -93,8 +93,12 @@ def parser():
     s.add_argument("--dims", type=at_least(2), default=128, metavar="D", help="dimensions (128)")
     s.add_argument("--index", choices=presets.INDEXES, default="ivfflat")
     common(s)
-    s = add("million", "One million cosine distances: scalar Python, NumPy, FAISS, vecdb at each SIMD level.")
+    s = add("million", "One million cosine distances at 64 to 3,072 dimensions: a plain loop, NumPy, FAISS, vecdb's kernels at each SIMD level, and over SQL.")
     s.add_argument("--rows", type=at_least(1000), default=1_000_000)
+    common(s)
+    s = add("profile", "Where a backend's time goes while vecdb searches, by perf.")
+    s.add_argument("--data", action="append", metavar="SPEC", help="data sets (debian and words)")
+    s.add_argument("--index", choices=presets.INDEXES, default="ivfflat")
     common(s)
     s = add("all", "Everything, one after the other.")
     common(s)
@@ -234,6 +238,15 @@ def million(o):
     return 0
 
 
+def profile(o):
+    from harness import profile as perf
+    settings = {"ivfflat": [{"ivfflat.probes": 32}, {}], "ivfpq": [{"ivfpq.probes": 32}, {}], "hnsw": [{"hnsw.ef_search": 40}, {}], "exact": [{}]}[o.index]
+    with runs.Run(f"Where the time goes: {o.index}", o, kind="profile") as run:
+        run.sections.append(perf.measure_all(run, o.data or presets.REAL, o.index, settings))
+        run.write()
+    return 0
+
+
 def everything(o):
     """All commands, each a run of its own; one that fails does not keep the others from running."""
     import copy
@@ -241,7 +254,8 @@ def everything(o):
     jobs = [("ivfflat", index_report, {}), ("hnsw", index_report, {}), ("ivfpq", index_report, {}),
             ("ivfflat", index_report, {"shared_buffers": "128MB"})]
     jobs += [("preset", preset, {"name": name}) for name in (*presets.PRESETS, "dims")]
-    jobs += [("scaling", scaling, {"max": 1_000_000, "dims": 128, "index": "ivfflat"}), ("million", million, {"rows": 1_000_000})]
+    jobs += [("scaling", scaling, {"max": 1_000_000, "dims": 128, "index": "ivfflat"}), ("million", million, {"rows": 1_000_000}),
+             ("profile", profile, {"index": "ivfflat", "data": None})]
     for command, function, more in jobs:
         job = copy.copy(o)
         job.command, job.out = command, None
@@ -295,7 +309,7 @@ def smoke(o):
 
 
 COMMANDS = {"compare": compare, "ivfflat": index_report, "hnsw": index_report, "ivfpq": index_report, "preset": preset, "scaling": scaling,
-            "million": million, "all": everything, "check": check, "report": rerender, "repeat": repeat, "smoke": smoke}
+            "million": million, "profile": profile, "all": everything, "check": check, "report": rerender, "repeat": repeat, "smoke": smoke}
 
 
 def main():

@@ -25,7 +25,7 @@ class Run:
 
     def __init__(self, title, options, kind="comparison"):
         self.title, self.options, self.kind = title, options, kind
-        self.data, self.results, self.missing, self.sections = [], [], [], []
+        self.data, self.results, self.missing, self.sections, self.figures = [], [], [], [], {}
         self.machine = machine.describe()
         self.date, self.started = machine.now(), time.monotonic()
         self.host, self.server_failed = None, None
@@ -99,7 +99,7 @@ class Run:
         return {"format": report.FORMAT, "kind": self.kind, "title": self.title, "machine": self.machine, "versions": versions,
                 "commit": commit, "dirty": dirty, "command": command_line(), "date": self.date,
                 "seconds": round(time.monotonic() - self.started), "settings": settings, "passes": self.options.passes,
-                "seed": self.options.seed, "data": self.data, "results": self.results, "missing": self.missing, "sections": self.sections}
+                "seed": self.options.seed, "data": self.data, "results": self.results, "missing": self.missing, "sections": self.sections, "figures": self.figures}
 
     def write(self, folder=None):
         """Writes run.json, report.md and the plots; prints where. Returns the folder."""

@@ -15,10 +15,11 @@ def common(parser, passes=5):
     """The options of everything that measures."""
     o = parser.add_argument_group("how to measure")
     o.add_argument("--passes", type=at_least(1), default=None, metavar="N", help=f"interleaved passes; medians are reported ({passes}; quick: 3)")
-    o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched (2; quick: 1)")
+    o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched, and one longer than 20 s is not repeated (2; quick: 1)")
     o.add_argument("--k", type=at_least(1), default=10, metavar="K", help="rows a query asks for (10)")
     o.add_argument("--clients", type=numbers, default=None, metavar="1,2", help="numbers of clients (1,2; quick: 1)")
     o.add_argument("--queries", type=at_least(1), default=None, metavar="N", help="ask only so many queries (all of the data set's; quick: 300)")
+    o.add_argument("--top", type=float, default=0.99, metavar="RECALL", help="sweeps end with the first setting of this recall@10 (0.99)")
     o.add_argument("--quick", action="store_true", help="fewer passes, settings and queries, no inserts and deletes: for a first look")
     o.add_argument("--seed", type=int, default=1, metavar="N", help="order of the passes (1)")
     o.add_argument("--shared-buffers", default=None, metavar="SIZE", help="such as 128MB (the default holds all tables and indexes)")

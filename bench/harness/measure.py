@@ -27,7 +27,7 @@ STATISTICS = {"us": "latency, mean", "cpu": "processor time", "p50": "latency, p
 MIN_PASS = 0.25             # seconds that a pass of a fast search lasts at least, by repeating it
 MAX_REPEATS = 8
 MIN_QUERIES = 50            # a slow search is timed on a part of the queries, but on so many at least
-ALL_FOUND, ENOUGH = 0.999, 1    # a sweep ends after so many settings of that recall: more effort finds nothing more
+LONG_BUILD = 20             # seconds; a build that takes longer is not repeated
 WARMUP_QUERIES = 40         # of an exact scan, whose recall needs no measuring on all of them
 
 
@@ -165,14 +165,15 @@ class Comparison:
     """The engines of one comparison on one data set, and what was measured of them.
 
     ds: a DataSet; engines: objects with the interface of bench/README.md; recall: a function (ids, k, queries) → share,
-    where queries are the numbers of the queries asked. After run(), results and missing hold the outcome.
+    where queries are the numbers of the queries asked. top: an engine's sweep ends with the first setting of that
+    recall. After run(), results and missing hold the outcome.
     """
 
     def __init__(self, ds, engines, recall, passes=5, k=10, clients=(1,), seed=1, builds=1, budget=4.0,
-                 extras=(), k100=True):
+                 extras=(), k100=True, top=0.99):
         self.ds, self.engines, self.recall = ds, list(engines), recall
         self.passes, self.k, self.clients, self.seed, self.builds = passes, k, clients, seed, builds
-        self.budget, self.extras, self.k100 = budget, set(extras), k100
+        self.budget, self.extras, self.k100, self.top = budget, set(extras), k100, top
         self.results, self.missing = [], []
         self.live = []          # (engine, result) of those still in it
 
@@ -237,6 +238,8 @@ class Comparison:
         """Builds interleaved; what is searched afterwards is the index built last."""
         for number in range(self.builds):
             def build(engine, result):
+                if any(b["seconds"] > LONG_BUILD for b in result["builds"]):
+                    return
                 start = time.monotonic()
                 figures = dict(engine.build() or {})
                 figures.setdefault("seconds", time.monotonic() - start)
@@ -250,10 +253,10 @@ class Comparison:
     def warm(self):
         """One untimed pass over all queries: warms caches, measures recall, and tells how long a timed pass takes."""
         def warm(engine, result):
-            arrived = {}        # how often a curve has found everything
+            arrived = set()     # the curves that have come to the top
             for setting in engine.settings():
                 names = tuple(sorted(setting))
-                if arrived.get(names, 0) >= ENOUGH:
+                if names in arrived:
                     continue
                 curve = setting.get("curve") if isinstance(setting.get("curve"), str) else None
                 setting = {name: value for name, value in setting.items() if name != "curve"}
@@ -263,8 +266,8 @@ class Comparison:
                           "recall": {str(k): self.recall(answer.ids, k, chosen) for k in (1, 10, 100) if k <= self.k}}
                 if curve is not None:
                     search["curve"] = curve
-                if search["recall"].get("10", 0) >= ALL_FOUND:
-                    arrived[names] = arrived.get(names, 0) + 1
+                if search["recall"].get("10", 0) >= self.top:
+                    arrived.add(names)
                 seconds = answer.us_mean * 1e-6
                 count = min(len(chosen), max(MIN_QUERIES, int(self.budget / max(seconds, 1e-9))))
                 search["queries"] = count

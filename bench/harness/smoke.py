@@ -85,7 +85,7 @@ def dataset():
 
 
 def options(**more):
-    given = dict(passes=2, builds=1, k=10, clients=(1,), queries=None, quick=False, seed=1, shared_buffers=None, toast="inline", out=None)
+    given = dict(passes=2, builds=1, k=10, clients=(1,), queries=None, quick=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
     return argparse.Namespace(**{**given, **more})
 
 
@@ -144,7 +144,7 @@ def fakes(*engines, **more):
     truth, _ = data.truth(ds, 100)
     for e in engines:
         e.truth = truth
-    given = dict(passes=4, k=10, builds=2, k100=False)
+    given = dict(passes=4, k=10, builds=2, k100=False, top=1.0)
     with redirect_stderr(io.StringIO()):
         return measure.Comparison(ds, engines, runs.recall_of(ds), **{**given, **more}).run()
 

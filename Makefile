@@ -3,7 +3,7 @@
 # `make test` do everything a fresh machine needs (see README.md).
 
 # Commands that need nothing installed yet; what they do is told in tools/.
-TOOL_GOALS = test demo demo-psql demo-clean check-tools
+TOOL_GOALS = test demo demo-psql demo-clean check-tools bench-smoke
 .PHONY: $(TOOL_GOALS)
 ifneq ($(filter $(TOOL_GOALS),$(MAKECMDGOALS)),)
 
@@ -12,6 +12,7 @@ demo:        ; @tools/demo
 demo-psql:   ; @tools/demo psql
 demo-clean:  ; @tools/demo clean
 check-tools: ; @tools/check
+bench-smoke: ; @tools/test bench
 
 else
 

@@ -1,0 +1,1 @@
+"""The benchmark's harness: data sets and their truth, engines, measuring, reports. `bench/run` starts it."""

@@ -1,0 +1,433 @@
+"""report.py: the JSON of a run as a Markdown report. It reads nothing but the JSON."""
+from harness import measure
+
+KEYS = ("format", "machine", "versions", "commit", "dirty", "command", "date", "settings", "data", "results", "missing")
+FORMAT = 1
+
+
+class ReportError(Exception):
+    """The JSON is not of a run, or of another format."""
+
+
+def check(run):
+    """Raises ReportError, with the way out, unless run is a whole run of this format."""
+    missing = [key for key in KEYS if key not in run] if isinstance(run, dict) else KEYS
+    if missing:
+        raise ReportError(f"not the JSON of a run: it lacks {', '.join(missing)}")
+    if run["format"] != FORMAT:
+        raise ReportError(f"the run has format {run['format']}, this harness reads {FORMAT}: render it with the commit that made it ({run['commit']})")
+
+
+# ---- numbers --------------------------------------------------------------------------------------
+
+def number(value, digits=3):
+    """Three significant digits, thousands with commas; – for None."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 100 or digits < 3 and size >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
+def share(value):
+    return "–" if value is None else f"{value:.4f}"
+
+
+def bytes_text(value):
+    if value is None:
+        return "–"
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(value) >= size:
+            return f"{number(value / size)} {unit}"
+    return f"{value:.0f} B"
+
+
+def ratio_text(values):
+    """median (smallest–largest), of ratios a pass."""
+    found = measure.spread(values)
+    if found is None:
+        return "–"
+    digits = 2 if found[0] >= 0.1 else 3 if found[0] >= 0.01 else 4
+    return f"**{found[0]:.{digits}f}** ({found[1]:.{digits}f}–{found[2]:.{digits}f})"
+
+
+def options_text(options, empty="nothing set"):
+    return ", ".join(f"{name} = {value}" for name, value in options.items() if name != "curve") or empty
+
+
+def table(head, rows, left=1):
+    """A Markdown table: the first `left` columns to the left, the others to the right."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join(["---"] * left + ["---:"] * (len(head) - left)) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(str(c) for c in row) + " |" for row in rows]) + "\n"
+
+
+# ---- choosing -------------------------------------------------------------------------------------
+
+def of_data(run, data):
+    return [r for r in run["results"] if r["data"] == data["name"]]
+
+
+def ours(results):
+    """vecdb's index among the results (its exact scan where there is no index), None without vecdb."""
+    found = [r for r in results if r["name"] == "vecdb"]
+    return next((r for r in found if r["index"] != "exact"), found[0] if found else None)
+
+
+def others(results):
+    us = ours(results)
+    return [r for r in results if r is not us]
+
+
+def title(result):
+    """What tables and plots call an engine."""
+    return result["key"]
+
+
+def floor_us(result):
+    """The floor of an engine's server in microseconds, a value a pass; [] in process."""
+    return [first(f, ("mean", "us", "us_mean")) for f in result["floor"]]
+
+
+def first(mapping, names):
+    return next((mapping[n] for n in names if mapping.get(n) is not None), None)
+
+
+def values_at(result, target, statistic, only=None):
+    """A statistic at a recall, a value a pass; an exact scan gives the same at each. None where not measured."""
+    if exact(result):
+        searches = plain(result)
+        return measure.column(searches[0], statistic) if searches else None
+    found = measure.best_at_recall(result, target, statistic, only=only)
+    return found[1] if found else None
+
+
+def exact(result):
+    return result["index"] == "exact"
+
+
+def plain(result, clients=1, k=None):
+    k = k or result_k(result)
+    return [s for s in result["searches"] if s["clients"] == clients and s["k"] == k]
+
+
+def result_k(result):
+    counts = {}
+    for s in result["searches"]:
+        if s["clients"] == 1:
+            counts[s["k"]] = counts.get(s["k"], 0) + len(s["passes"])
+    return max(counts, key=counts.get) if counts else 10
+
+
+# ---- sections -------------------------------------------------------------------------------------
+
+def head(run):
+    m = run["machine"]
+    where = (f"{m['cpu']}, {m['cores']} core{'s' if m['cores'] != 1 else ''}"
+             f"{' of a virtual machine' if m.get('virtual') else ''}, {bytes_text(m['memory'])} memory, Linux {m['kernel']}, "
+             f"SIMD {', '.join(m['simd'])}" + ("; what is measured has real-time priority" if m.get("realtime") else ""))
+    dirty = {True: " with changes not committed", False: "", None: ""}[run["dirty"]]
+    lines = [f"# {run.get('title') or run['command']}\n",
+             f"{run['date']}, commit {run['commit']}{dirty}; `{run['command']}`.\n",
+             f"Machine: {where}; load before the run {', '.join(f'{x:.1f}' for x in m['load'])}.\n",
+             "Versions: " + ", ".join(f"{k} {v}" for k, v in run["versions"].items()) + ".\n"]
+    if run["settings"]:
+        lines.append("Server: " + ", ".join(f"`{k} = {v}`" for k, v in run["settings"].items()) + ".\n")
+    passes = run.get("passes")
+    lines.append(f"Times are medians of {passes} interleaved passes, ratios are formed pass by pass: **median** (smallest–largest), "
+                 "vecdb / peer, so that below 1 vecdb needs less. A dash: not in the measured range, or not to be had.\n"
+                 if passes else "")
+    return lines
+
+
+def missing_section(run):
+    if not run["missing"]:
+        return ["No engine that was asked for is missing.\n"]
+    rows = []
+    for m in run["missing"]:
+        row = (m["peer"], m.get("data", "all"), m["reason"].replace("|", "/"))
+        if row not in rows:
+            rows.append(row)
+    return ["## Not measured\n", table(["engine", "data", "reason"], rows, left=3)]
+
+
+def settings_table(results):
+    rows = []
+    for r in results:
+        built = len(r["builds"])
+        rows.append([title(r), options_text(r["options"], "–"), r.get("threads") or "", r.get("about") or ""])
+    used = [i for i in range(4) if i < 2 or any(row[i] for row in rows)]
+    names = ["engine", "index options, as built", "threads", "how it is called"]
+    return table([names[i] for i in used], [[row[i] for i in used] for row in rows], left=len(used))
+
+
+def recall_table(results, statistic, what):
+    """Times at equal recall, vecdb against each peer, with the floor's multiple. Exact scans are left out."""
+    results = [r for r in results if not exact(r)]
+    us, peers = ours(results), others(results)
+    if not results:
+        return ""
+    if us is None:
+        names = [title(p) for p in peers]
+        rows = [[f"{t:.2f}"] + [number(measure.median(values_at(p, t, statistic) or [])) for p in peers] for t in measure.TARGETS]
+        return table([f"recall@10: {what}, µs"] + names, rows)
+    floor = floor_us(us)
+    headers = [f"recall@10: {what}, µs", title(us)] + (["× floor"] if floor and statistic == "us" else [])
+    for p in peers:
+        headers += [title(p), "vecdb / it"]
+    rows = []
+    for target in measure.TARGETS:
+        mine = values_at(us, target, statistic)
+        row = [f"{target:.2f}", number(measure.median(mine or []))]
+        if floor and statistic == "us":
+            row.append(times_floor(mine, floor))
+        for p in peers:
+            theirs = values_at(p, target, statistic)
+            row += [number(measure.median(theirs or [])), ratio_text(measure.ratios(mine, theirs)) if mine and theirs else "–"]
+        rows.append(row)
+    return table(headers, rows)
+
+
+def times_floor(values, floor):
+    return number(measure.median(measure.ratios(values, floor)), 2) if values and floor else "–"
+
+
+def exact_table(results):
+    """Exact scans, and what share of their time vecdb's index takes at some recalls."""
+    scans = [r for r in results if exact(r) and plain(r)]
+    if not scans:
+        return ""
+    us = ours([r for r in results if not exact(r)])
+    targets = (0.90, 0.95, 0.99) if us is not None else ()
+    own = next((r for r in scans if r["name"] == "vecdb"), None)
+    rows = []
+    for r in scans:
+        times = values_at(r, 1, "us")
+        mine = [(t, values_at(us, t, "us")) for t in targets]
+        rows.append([title(r), number(measure.median(times)), number(measure.median(values_at(r, 1, "cpu"))), times_floor(times, floor_us(r)),
+                     "" if own in (None, r) else ratio_text(measure.ratios(values_at(own, 1, "us"), times))] +
+                    [ratio_text(measure.ratios(v, times)) if v else "–" for _, v in mine])
+    return table(["exact scan", "µs mean", "processor µs", "× floor", "vecdb's exact scan / it"] + [f"{title(us)} at {t:.2f} / it" for t in targets], rows)
+
+
+def unset_table(results):
+    """vecdb's index with nothing set, and the peers at the recall it then has."""
+    us = ours([r for r in results if not exact(r)])
+    search = next((s for s in plain(us) if not s["setting"]), None) if us is not None else None
+    if search is None:
+        return ""
+    recall, mine, floor = search["recall"]["10"], measure.column(search, "us"), floor_us(us)
+    rows = [[f"{title(us)}, nothing set", share(recall), number(measure.median(mine)), times_floor(mine, floor),
+             number(measure.median(measure.column(search, "cpu"))), "", ""]]
+    for p in others(results):
+        theirs, cpu = values_at(p, recall, "us"), values_at(p, recall, "cpu")
+        if theirs and not exact(p):
+            rows.append([f"{title(p)} at that recall", share(recall), number(measure.median(theirs)), times_floor(theirs, floor_us(p)), number(measure.median(cpu)),
+                         ratio_text(measure.ratios(mine, theirs)), ratio_text(measure.ratios(measure.column(search, "cpu"), cpu))])
+    return table(["", "recall@10", "µs mean", "× floor", "processor µs", "vecdb / it", "of processor time"], rows)
+
+
+def build_values(result, name):
+    return [b.get(name) for b in result["builds"]]
+
+
+def build_table(results, rows_in_table):
+    us = ours(results)
+    rows = []
+    for r in results:
+        last = r["builds"][-1] if r["builds"] else {}
+        if r["index"] == "exact":
+            continue
+        seconds, index_bytes = build_values(r, "seconds"), last.get("index_bytes")
+        found = measure.spread(seconds)
+        text = "–" if not found else number(found[0]) + (f" ({number(found[1])}–{number(found[2])})" if len(seconds) > 1 else "")
+        compare = "" if r is us or us is None else ratio_text(measure.ratios(build_values(us, "seconds"), seconds))
+        rows.append([title(r), text, compare, number(measure.median(build_values(r, "cpu_seconds"))),
+                     bytes_text(last.get("peak_bytes")), bytes_text(index_bytes),
+                     number(index_bytes / rows_in_table, 2) if index_bytes else "–",
+                     bytes_text(last.get("wal_bytes")), bytes_text(first(r["load"], ("table_bytes",)))])
+    if not rows:
+        return ""
+    return table(["engine", "build, s", "vecdb / it", "processor, s", "peak memory", "index", "bytes/row", "WAL of build", "table"], rows)
+
+
+def all_settings(results):
+    rows = []
+    for r in results:
+        k = result_k(r)
+        floor = floor_us(r)
+        for s in plain(r):
+            same = [o for o in r["searches"] if o["setting"] == s["setting"] and o["clients"] == 1]
+            recall100 = next((o["recall"].get("100") for o in same if o["recall"].get("100") is not None), None)
+            us = measure.column(s, "us")
+            times = [measure.median(measure.column(s, n)) for n in ("us", "p50", "p95", "p99", "cpu", "qps")]
+            rows.append([title(r), options_text(s["setting"])] + [share(s["recall"].get(n)) for n in ("1", "10")] + [share(recall100)] +
+                        [number(t) for t in times[:4]] + [number(times[5]), number(times[4]), page_text(s.get("pages")),
+                         number(measure.median(measure.ratios(us, floor)), 2) if floor else "–"])
+    return table(["engine", "setting", "recall@1", "@10", "@100", "µs mean", "p50", "p95", "p99", "queries/s", "processor µs", "pages", "× floor"],
+                 rows, left=2)
+
+
+def page_text(pages):
+    if isinstance(pages, dict):
+        pages = first(pages, ("pages", "total", "mean"))
+    return number(pages, 2) if pages is not None else "–"
+
+
+def clients_table(results):
+    """Queries a second with more than one client, beside one client at the same setting."""
+    rows = []
+    for r in results:
+        for s in r["searches"]:
+            if s["clients"] == 1 or not s["passes"]:
+                continue
+            one = next((o for o in plain(r) if o["setting"] == s["setting"]), None)
+            qps = measure.median(measure.column(s, "qps"))
+            alone = measure.median(measure.column(one, "qps")) if one else None
+            rows.append([title(r), options_text(s["setting"]), s["clients"], share(s["recall"].get("10")), number(alone), number(qps),
+                         f"{qps / alone:.2f}" if qps and alone else "–"] +
+                        [number(measure.median(measure.column(s, n))) for n in ("p50", "p95", "p99")])
+    if not rows:
+        return ""
+    return table(["engine", "setting", "clients", "recall@10", "queries/s, 1 client", "queries/s", "× one", "p50 µs", "p95", "p99"], rows, left=2)
+
+
+def writes_table(results):
+    rows = []
+    for r in results:
+        insert, churn = r["extras"].get("insert"), r["extras"].get("churn")
+        if insert or churn:
+            rows.append([title(r)] + flat(insert, ("rows_per_second", "wal_after_checkpoint", "wal_later")) + churn_text(churn))
+    if not rows:
+        return ""
+    return table(["engine", "inserts/s", "WAL bytes an insert after a checkpoint", "10,000 inserts later",
+                  "recall@10 before", "after replacing 30 % and VACUUM", "setting"], rows)
+
+
+def flat(mapping, names):
+    return [number((mapping or {}).get(n)) for n in names]
+
+
+def churn_text(churn):
+    churn = churn or {}
+    return [share(churn.get("recall_before")), share(churn.get("recall_after")), options_text(churn["setting"]) if "setting" in churn else "–"]
+
+
+def not_measured(results):
+    lines = []
+    for r in results:
+        for what, reason in r["extras"].get("not measured", {}).items():
+            lines.append(f"- {title(r)}, {what}: {reason}")
+    return ["Left out: \n\n" + "\n".join(lines) + "\n"] if lines else []
+
+
+def notes(results):
+    lines = []
+    for r in results:
+        found = {s["note"] for s in r["searches"] if s.get("note")}
+        for note in sorted(found):
+            lines.append(f"- {title(r)}: {note}")
+    return ["How the engines were called:\n\n" + "\n".join(dict.fromkeys(lines)) + "\n"] if lines else []
+
+
+def floor_line(results):
+    us = ours(results) or next((r for r in results if r["floor"]), None)
+    if us is None or not us["floor"]:
+        return []
+    parts = []
+    for r in results:
+        if r["floor"] and r["name"] not in [p[0] for p in parts]:
+            parts.append((r["name"], measure.median(floor_us(r)), measure.median([first(f, ("p50",)) for f in r["floor"]])))
+    return ["The floor, a prepared look-up by primary key in the same passes: " +
+            "; ".join(f"{name}'s database {number(mean)} µs mean, {number(p50)} p50" for name, mean, p50 in parts) + ".\n"]
+
+
+def data_section(run, data, plots):
+    results = of_data(run, data)
+    if not results:
+        return [] if run.get("sections") else [f"## {data['name']}\n", "No engine ran on it.\n"]
+    queries = {s["queries"] for r in results for s in plain(r)}
+    lines = [f"## {data['name']}: {data['rows']:,} × {data['dims']}, {data['metric']}\n", data["about"].rstrip(".") + ".\n",
+             f"{data['queries']:,} queries that are not among the rows; k = {result_k(results[0])}, recall@1 is that of the first answer, recall@100 "
+             f"of a search for 100. " + ("" if len(queries) == 1 else
+             f"Slow settings are timed on every n-th query, {min(queries):,} at least. ") + "One index an engine; each figure below is of this one:\n",
+             settings_table(results)]
+    lines += floor_line(results)
+    lines += [f"![{caption}]({file})\n" for caption, file in plots]
+    lines += ["### At equal recall, one client\n",
+              "Interpolated between the two neighbouring settings of an engine's sweep, its best way of setting effort.\n",
+              recall_table(results, "us", "latency, mean"), recall_table(results, "cpu", "processor time")]
+    for heading, text in (("### With nothing set", unset_table(results)), ("### Exact scans", exact_table(results))):
+        if text:
+            lines += [heading + "\n", text]
+    build = build_table(results, data["rows"])
+    if build:
+        lines += ["### Build and size\n", build]
+    for heading, text in (("### More clients", clients_table(results)), ("### Writes", writes_table(results))):
+        if text:
+            lines += [heading + "\n", text]
+    lines += ["### Every setting, one client\n", all_settings(results)]
+    return lines + notes(results) + not_measured(results)
+
+
+def render(run, plots=None):
+    """The report of a run as Markdown. plots: {name of a data set: [(caption, file), …]}."""
+    check(run)
+    lines = head(run)
+    for data in run["data"]:
+        lines += data_section(run, data, (plots or {}).get(data["name"], []))
+    for text in run.get("sections", []):
+        lines.append(text)
+    lines += [""] + missing_section(run)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+# ---- two runs -------------------------------------------------------------------------------------
+
+def ratio_list(run, statistics=("us", "cpu")):
+    """{(data, peer, what): ratio vecdb / peer} of a run: at each recall, and of the build."""
+    found = {}
+    for data in run["data"]:
+        results = of_data(run, data)
+        us = ours(results)
+        if us is None:
+            continue
+        for p in others(results):
+            for statistic in statistics:
+                for target in measure.TARGETS:
+                    mine, theirs = values_at(us, target, statistic), values_at(p, target, statistic)
+                    value = measure.median(measure.ratios(mine, theirs)) if mine and theirs else None
+                    if value:
+                        found[data["name"], title(p), f"{measure.STATISTICS[statistic]} at recall {target:.2f}"] = value
+            value = measure.median(measure.ratios(build_values(us, "seconds"), build_values(p, "seconds")))
+            if value and p["index"] != "exact":
+                found[data["name"], title(p), "build"] = value
+    return found
+
+
+def compare_runs(first_run, second_run, limit=0.10):
+    """Compares the ratios of two runs: (Markdown, {statistic: share of ratios within the limit}, all within)."""
+    check(first_run)
+    check(second_run)
+    a, b = ratio_list(first_run), ratio_list(second_run)
+    rows, groups = [], {}
+    for key in a:
+        if key not in b:
+            continue
+        change = max(a[key], b[key]) / min(a[key], b[key]) - 1
+        groups.setdefault(key[2].split(" at ")[0], []).append(change)
+        rows.append([*key, f"{a[key]:.3f}", f"{b[key]:.3f}", f"{100 * change:.1f} %", "yes" if change <= limit else "**no**"])
+    if not rows:
+        raise ReportError("the two runs have no ratio in common: they must be of the same command, with vecdb and a peer")
+    summary = [[name, len(c), f"{100 * measure.median(c):.1f} %", f"{100 * max(c):.1f} %", sum(x <= limit for x in c)] for name, c in groups.items()]
+    only = sorted(set(a) ^ set(b))
+    text = "\n".join([
+        "# Two runs compared\n",
+        f"First: `{first_run['command']}`, {first_run['date']}, commit {first_run['commit']}. Second: `{second_run['command']}`, "
+        f"{second_run['date']}, commit {second_run['commit']}.\n",
+        table(["ratios vecdb / peer", "number", "median change", "largest change", f"within {100 * limit:.0f} %"], summary),
+        table(["data", "peer", "ratio of", "first", "second", "change", f"within {100 * limit:.0f} %"], rows, left=3)]
+        + ([f"In one of them only: {', '.join(' '.join(k) for k in only)}.\n"] if only else []))
+    return text, groups, all(x <= limit for c in groups.values() for x in c)

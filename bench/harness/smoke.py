@@ -1,0 +1,442 @@
+"""smoke.py: checks the harness, not the speed (make bench-smoke). Prints TAP; nothing depends on how long anything takes.
+
+The server is the one that BENCH_HOST and BENCH_PORT name (tools/test starts one that has vecdb), else the benchmark's own.
+"""
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+import xml.etree.ElementTree
+from contextlib import redirect_stderr
+
+import numpy as np
+
+from harness import data, fake, machine, measure, peers, plots, report, runs, server
+
+POINTS = []
+ROWS, DIMS, QUERIES = 3000, 32, 60
+LISTS = 32                  # a number of the sweep, so that it ends with all lists
+
+
+class Skip(Exception):
+    """The point cannot be tried here; the text says why."""
+
+
+def point(promise):
+    """Marks a function as a point of the test."""
+    def add(function):
+        POINTS.append((promise, function))
+        return function
+    return add
+
+
+def equal(got, expected, what=""):
+    if got != expected:
+        raise AssertionError(f"{what or 'value'}: {got!r}, expected {expected!r}")
+
+
+def close(got, expected, tolerance=1e-9, what=""):
+    if got is None or abs(got - expected) > tolerance * max(1, abs(expected)):
+        raise AssertionError(f"{what or 'value'}: {got!r}, expected {expected!r} (tolerance {tolerance})")
+
+
+class Given(server.Server):
+    """A server that runs already and has vecdb; it is not started, restarted or stopped here."""
+
+    def __init__(self, host, port):
+        self.status = {"socket": host, "port": port, "vecdb_commit": "unknown", "vecdb_dirty": False}
+        self.kind, self.pgvector, self.missing = "local", None, "the server of the tests has vecdb alone"
+        self.asked, self.tables, self.numbers, self.largest = {}, [], 0, 0
+        self.process = self                         # as if it were one that serves
+        with self.connect("postgres") as db:
+            db.execute("DROP DATABASE IF EXISTS vecdb WITH (FORCE)")
+            db.execute("CREATE DATABASE vecdb")
+        with self.connect("vecdb") as db:
+            db.execute("CREATE EXTENSION vecdb")
+            folder = server.value(db, "SHOW data_directory")
+        with open(os.path.join(folder, "postmaster.pid")) as file:
+            self.pid = int(file.readline())
+        self.shm = "/dev/shm"
+
+    def poll(self):
+        return None
+
+    def stop(self):
+        with self.connect("postgres") as db:
+            db.execute("DROP DATABASE IF EXISTS vecdb WITH (FORCE)")
+
+    def restart(self, **settings):
+        raise server.ServerError("the server of the tests keeps its settings")
+
+
+class State:
+    """What the points share: data, a server, the run of the engines, where to write."""
+    ds = run = host = folder = outcome = None
+
+
+def dataset():
+    if State.ds is None:
+        State.ds = data.clustered(ROWS, DIMS, metric="cosine", queries=QUERIES)
+    return State.ds
+
+
+def options(**more):
+    given = dict(passes=2, builds=1, k=10, clients=(1,), queries=None, quick=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
+    return argparse.Namespace(**{**given, **more})
+
+
+def the_server():
+    if State.host is None:
+        host = os.environ.get("BENCH_HOST")
+        State.host = Given(host, int(os.environ.get("BENCH_PORT", 5432))) if host else server.start({"shared_buffers": "256MB"})
+    return State.host
+
+
+# ---- arithmetic on known numbers ------------------------------------------------------------------
+
+def search(probes, recall, times):
+    return {"setting": {"probes": probes}, "k": 10, "clients": 1, "queries": 1, "recall": {"10": recall},
+            "passes": [{"us": t, "cpu": t / 2, "p50": t, "p95": t, "p99": t, "qps": 1e6 / t} for t in times]}
+
+
+@point("medians, ranges and ratios of known numbers")
+def arithmetic():
+    equal(measure.median([3, None, 1, float("nan"), 2]), 2)
+    equal(measure.median([]), None)
+    equal(measure.spread([2, 8, 4]), (4, 2, 8))
+    equal(measure.ratios([1, 2, None, 4], [2, 4, 1, None]), [0.5, 0.5, None, None])
+    close(measure.growth([10, 100, 1000], [7 * 10 ** 1.5, 7 * 100 ** 1.5, 7 * 1000 ** 1.5]), 1.5)
+    equal(measure.growth([10], [1]), None)
+    equal(report.number(1234.5), "1,234")
+    equal(report.number(0.01234), "0.012")
+    equal(report.ratio_text([0.5, 0.4, 0.7]), "**0.50** (0.40–0.70)")
+
+
+@point("times at equal recall are interpolated, never extrapolated")
+def interpolation():
+    sweep = [search(1, 0.80, [100, 200]), search(2, 0.90, [400, 800]), search(3, 0.85, [900, 900]), search(4, 0.96, [1600, 3200])]
+    close(measure.at_recall(sweep, 0.85, "us")[0], 200, what="half way from 100 to 400, on the logarithm")
+    close(measure.at_recall(sweep, 0.85, "us")[1], 400)
+    close(measure.at_recall(sweep, 0.80, "us")[0], 100)
+    close(measure.at_recall(sweep, 0.93, "cpu")[0], 400)
+    equal(measure.at_recall(sweep, 0.79, "us"), None)
+    equal(measure.at_recall(sweep, 0.97, "us"), None)
+    equal([s["setting"]["probes"] for s in measure.front(sweep)], [1, 2, 4], "a slower setting of less recall is not used")
+
+
+@point("each pass has every engine and setting once, in an order of its own")
+def order():
+    counts = [7, 1, 12, 0, 3]
+    everything = sorted((e, s) for e, c in enumerate(counts) for s in range(c))
+    orders = [measure.schedule(counts, number, seed=5) for number in range(4)]
+    for one in orders:
+        equal(sorted(one), everything)
+    equal(len({tuple(one) for one in orders}), 4, "different orders")
+    equal(measure.schedule(counts, 2, seed=5), orders[2], "the same seed, the same order")
+
+
+def fakes(*engines, **more):
+    ds = dataset()
+    truth, _ = data.truth(ds, 100)
+    for e in engines:
+        e.truth = truth
+    given = dict(passes=4, k=10, builds=2, k100=False, top=1.0)
+    with redirect_stderr(io.StringIO()):
+        return measure.Comparison(ds, engines, runs.recall_of(ds), **{**given, **more}).run()
+
+
+@point("a machine that slows down during the run leaves the ratios as they are")
+def drift():
+    now = [1.0]
+
+    class Drifting(fake.Fake):
+        def search(self, *args, **kwargs):
+            now[0] *= 1.01
+            return super().search(*args, **kwargs)
+    c = fakes(Drifting("vecdb", 10, 20, drift=now), Drifting("slow", 20, 40, drift=now))
+    values = [report.values_at(r, 0.9, "us") for r in c.results]
+    close(measure.median(measure.ratios(*values)), 0.5, 0.05, "ratio")
+    if not values[0][-1] > 1.1 * values[0][0]:
+        raise AssertionError("the fakes did not slow down")
+
+
+@point("an engine that fails is reported with the reason, and the others are measured")
+def broken():
+    bad = [fake.Broken(f"bad-{step}", step) for step in ("available", "load", "build", "search")]
+    good = fake.Fake("vecdb")
+    c = fakes(bad[0], bad[1], good, bad[2], bad[3])
+    equal([r["key"] for r in c.results], ["vecdb ivfflat"])
+    equal(len(c.results[0]["searches"][0]["passes"]), 4)
+    reasons = {m["peer"]: m["reason"] for m in c.missing}
+    equal(sorted(reasons), sorted(b.key for b in bad))
+    for b, words in zip(bad, ("said not to be here", "no room for the rows", "build was told to fail", "search was told to fail")):
+        if words not in reasons[b.key]:
+            raise AssertionError(f"{b.key}: {reasons[b.key]}")
+        if b.step != "available" and not b.closed:
+            raise AssertionError(f"{b.key} was not closed")
+
+
+# ---- data -----------------------------------------------------------------------------------------
+
+@point("exact neighbours agree with a second implementation, for each metric")
+def truth():
+    for metric in ("cosine", "l2", "ip"):
+        ds = data.clustered(ROWS, DIMS, metric=metric, queries=QUERIES)
+        data.truth(ds, 100)
+        said = data.verify_truth(ds)
+        equal(said["queries"], QUERIES, f"queries checked under {metric}")
+
+
+@point("neighbours that are not the nearest are refused")
+def false_truth():
+    ds = data.clustered(ROWS, DIMS, metric="l2", queries=QUERIES)
+    ids, distances = (a.copy() for a in data.truth(ds, 100))
+    ids[3, 0], distances[3, 0] = ids[4, 99], distances[3, 0] * 0.99
+    ds.memo["truth"] = (ids, distances)
+    try:
+        data.verify_truth(ds)
+    except data.DataError:
+        return
+    raise AssertionError("a false neighbour was not noticed")
+
+
+@point("recall is 1 for the truth, 0.5 for half of it, and counts a row once")
+def recalls():
+    ds = dataset()
+    ids, _ = data.truth(ds, 10)
+    recall, everyone = runs.recall_of(ds), list(range(QUERIES))
+    equal(recall(ids, 10, everyone), 1.0)
+    half = ids.copy()
+    half[:, 5:] = -1
+    close(recall(half, 10, everyone), 0.5)
+    half[:, 5:] = half[:, :1]
+    close(recall(half, 10, everyone), 0.5)
+    close(recall(ids[5:10], 10, everyone[5:10]), 1.0)
+
+
+# ---- engines --------------------------------------------------------------------------------------
+
+def engines():
+    """The run of the real engines, made once: vecdb on the server, and the peers that are there."""
+    if State.run is None:
+        State.folder = tempfile.mkdtemp(prefix="vecdb-smoke-")
+        run = runs.Run("smoke", options())
+        lists = {"lists": LISTS}
+        try:
+            run.host = the_server()
+        except Exception as error:
+            run.server_failed = error
+        run.compare(dataset(), [("vecdb ivfflat", lists), ("vecdb exact", {}), ("faiss IVFFlat", lists), ("usearch HNSW", {"M": 8, "ef_construction": 40})],
+                    extras=("insert", "churn") if os.environ.get("BENCH_SMOKE_WRITES") else ())
+        State.outcome = run.json()
+        State.run = run
+    return State.outcome
+
+
+def result(key):
+    run = engines()
+    found = next((r for r in run["results"] if r["key"] == key), None)
+    if found is None:
+        raise AssertionError(next((m["reason"] for m in run["missing"] if m["peer"] == key), "no reason was given"))
+    return found
+
+
+@point("vecdb's exact scan has recall 1")
+def exact():
+    for s in result("vecdb exact")["searches"]:
+        equal(s["recall"]["10"], 1.0)
+
+
+@point("vecdb's ivfflat with all lists has recall 1, with one list less; each is timed in each pass")
+def ivfflat():
+    r = result("vecdb ivfflat")
+    by_probes = {s["setting"]["ivfflat.probes"]: s for s in report.plain(r) if "ivfflat.probes" in s["setting"]}
+    low, high = min(by_probes), max(by_probes)
+    if not by_probes[low]["recall"]["10"] < by_probes[high]["recall"]["10"]:
+        raise AssertionError(f"recall does not rise from {low} to {high} probes")
+    close(by_probes[high]["recall"]["10"], 1.0, 1e-3, f"recall with {high} probes of {LISTS}")
+    for s in by_probes.values():
+        equal(len(s["passes"]), 2)
+        for p in s["passes"]:
+            if not (p["us"] > 0 and p["p50"] > 0 and p["p99"] >= p["p50"] and p["qps"] > 0):
+                raise AssertionError(f"figures out of order: {p}")
+
+
+@point("what an index costs is measured: seconds, bytes, memory, pages, the floor")
+def costs():
+    r = result("vecdb ivfflat")
+    build = r["builds"][-1]
+    for name in ("seconds", "index_bytes"):
+        if not build.get(name, 0) > 0:
+            raise AssertionError(f"{name}: {build.get(name)}")
+    if build["index_bytes"] < ROWS * DIMS * 4:
+        raise AssertionError(f"the index has {build['index_bytes']} bytes, the vectors alone {ROWS * DIMS * 4}")
+    pages = [s["pages"] for s in report.plain(r) if "ivfflat.probes" in s["setting"]]
+    if not 0 < first_pages(pages[0]) < first_pages(pages[-1]):
+        raise AssertionError(f"pages do not rise with effort: {pages}")
+    if not (report.floor_us(r) and report.floor_us(r)[0] > 0):
+        raise AssertionError("no floor")
+
+
+def first_pages(pages):
+    return report.first(pages, ("pages", "total", "mean")) if isinstance(pages, dict) else pages
+
+
+def peer(key):
+    run = engines()
+    if all(r["key"] != key for r in run["results"]):
+        library = key.split()[0]
+        reason = next((m["reason"] for m in run["missing"] if m["peer"] == key), "")
+        if peers.not_installed(library) or not installed(library):
+            raise Skip(reason or "not installed")
+        raise AssertionError(reason)
+    return result(key)
+
+
+def installed(library):
+    import importlib.util
+    return importlib.util.find_spec(library) is not None
+
+
+@point("FAISS IndexIVFFlat takes part, and finds everything with all lists")
+def faiss():
+    close(max(s["recall"]["10"] for s in report.plain(peer("faiss IVFFlat"))), 1.0, 1e-3)
+
+
+@point("usearch takes part")
+def usearch():
+    best = max(s["recall"]["10"] for s in report.plain(peer("usearch HNSW")))
+    if best < 0.9:
+        raise AssertionError(f"recall {best}")
+
+
+# ---- output ---------------------------------------------------------------------------------------
+
+@point("the JSON of a run is whole and survives writing and reading")
+def whole():
+    run = engines()
+    report.check(run)
+    runs.write_run(run, State.folder)
+    again = runs.read_run(State.folder)
+    equal(json.dumps(again, sort_keys=True), json.dumps(run, sort_keys=True, default=runs.plain_number))
+    for name in ("cpu", "cores", "memory", "kernel", "simd"):
+        if name not in run["machine"]:
+            raise AssertionError(f"the machine lacks {name}")
+
+
+@point("the report names every engine, its settings and what is missing")
+def markdown():
+    run = engines()
+    run = {**run, "missing": run["missing"] + [{"peer": "absent engine", "reason": "it was not there"}]}
+    text = report.render(run)
+    for words in [r["key"] for r in run["results"]] + [f"lists = {LISTS}", "absent engine", "it was not there", "At equal recall", run["commit"], run["machine"]["kernel"]]:
+        if words not in text:
+            raise AssertionError(f"the report lacks {words!r}")
+    width = {}
+    for number, line in enumerate(text.splitlines()):
+        if line.startswith("|"):
+            cells = line.count("|")
+            if width.setdefault("cells", cells) != cells:
+                raise AssertionError(f"line {number + 1} of the report has {cells - 1} cells, its table {width['cells'] - 1}: {line}")
+        else:
+            width = {}
+
+
+@point("each plot is a PNG and an SVG with the engines' names in it")
+def pictures():
+    run = engines()
+    drawn = plots.draw(run, State.folder, "smoke")
+    files = [file for found in drawn.values() for _, file in found]
+    if len(files) < 2:
+        raise AssertionError(f"plots: {files}")
+    for file in files:
+        path = os.path.join(State.folder, file)
+        with open(path, "rb") as f:
+            equal(f.read(8), b"\x89PNG\r\n\x1a\n", file)
+        with open(path[:-4] + ".svg") as f:
+            text = f.read()
+        xml.etree.ElementTree.fromstring(text)
+        for r in run["results"]:
+            if ("recall" in file or r["builds"] and r["index"] != "exact") and r["key"] not in text:
+                raise AssertionError(f"{file}: {r['key']} is not in it")
+
+
+@point("a growth plot and a page for more rows come from sizes measured")
+def scaling():
+    from harness import scaling as page
+    run = json.loads(json.dumps(engines(), default=runs.plain_number))
+    run["kind"] = "scaling"
+    twice = json.loads(json.dumps(run))
+    for d in twice["data"] + twice["results"]:
+        d["data" if "key" in d else "name"] += " x 10"
+    for d in twice["data"]:
+        d["rows"] *= 10
+    for r in twice["results"]:
+        for b in r["builds"]:
+            b["seconds"], b["index_bytes"] = b["seconds"] * 100, b["index_bytes"] * 10
+    run["data"] += twice["data"]
+    run["results"] += twice["results"]
+    text = page.far(run)
+    sizes = [line for line in text.splitlines() if line.startswith("| index size | vecdb ivfflat")]
+    if not sizes or "| 1.00 |" not in sizes[0] or "xtrapolated" not in text:
+        raise AssertionError(text)
+    if plots.scaling_plot(run, os.path.join(State.folder, "growth")) != "growth.png":
+        raise AssertionError("no plot")
+
+
+@point("two runs are compared: the same one is within the limit, a slower one is not")
+def repeats():
+    c = fakes(fake.Fake("vecdb"), fake.Fake("peer", 20, 40))
+    ds = dataset()
+    base = {**engines(), "results": c.results, "missing": [], "data": [{"name": ds.name, "rows": ROWS, "dims": DIMS, "metric": "cosine", "queries": QUERIES, "about": ""}]}
+    base["results"] = [{**r, "data": ds.name} for r in c.results]
+    _, groups, same = report.compare_runs(base, base)
+    equal((same, max(max(g) for g in groups.values())), (True, 0.0))
+    slower = json.loads(json.dumps(base, default=runs.plain_number))
+    for s in slower["results"][0]["searches"]:
+        for p in s["passes"]:
+            p["us"] *= 1.2
+    _, groups, same = report.compare_runs(base, slower)
+    equal(same, False)
+    close(max(groups["latency, mean"]), 0.2, 1e-6)
+    equal(max(groups["processor time"]), 0.0)
+
+
+@point("wrong commands, data and files get a message that names the way out")
+def messages():
+    for arguments, words in ((["compare", "--data", "nonsense"], "clustered:"), (["compare", "--clients", "2"], "one client"), (["preset", "nothing"], "preset list"),
+                             (["compare", "--passes", "0"], "at least 1"), (["compare", "--options", "m"], "name=value"), (["report", "nowhere"], "run.json"),
+                             (["compare", "--data", "clustered:100x4", "--engines", "nobody"], "vecdb ivfflat")):
+        done = subprocess.run([sys.executable, "-m", "harness", *arguments], capture_output=True, text=True, cwd=State.folder)
+        if done.returncode == 0 or words not in done.stderr or "Traceback" in done.stderr:
+            raise AssertionError(f"{' '.join(arguments)}: status {done.returncode}, {done.stderr.strip()[-300:]}")
+
+
+def main():
+    """Runs all points; 0 if none failed."""
+    failed = 0
+    measure.MIN_PASS = 0.0          # speed does not matter here
+    print(f"1..{len(POINTS)}")
+    try:
+        for number, (promise, function) in enumerate(POINTS, 1):
+            try:
+                function()
+                print(f"ok {number} - {promise}", flush=True)
+            except Skip as reason:
+                print(f"ok {number} - {promise} # skip {reason}", flush=True)
+            except Exception as error:
+                failed += 1
+                print(f"not ok {number} - {promise}", flush=True)
+                for line in [str(error), *traceback.format_exc().splitlines()[-6:]]:
+                    print(f"# {line}", flush=True)
+    finally:
+        if State.host is not None:
+            State.host.stop()
+        if State.folder:
+            import shutil
+            shutil.rmtree(State.folder, ignore_errors=True)
+    return 1 if failed else 0

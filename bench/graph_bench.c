@@ -8,18 +8,21 @@
  *	cc -O2 -ffp-contract=off -Isrc bench/graph_bench.c src/kernel/[a-z]*.c src/quant/[a-z]*.c \
  *		src/graph/[a-z]*.c -lm -lpthread -o graph_bench
  *	graph_bench [-u] [-b BITS] [-d DEGREE] [-w WINDOW] [-a ALPHA] [-p PARTICIPANTS]
- *				[-g GRAPH] [-E ENTRIES] [-s STARTS] [-e EF,EF...] [-m GAMMA,GAMMA...] [-c CAP]
+ *				[-g GRAPH] [-i IMAGE] [-E ENTRIES] [-s STARTS] [-e EF,EF...] [-m GAMMA,GAMMA...] [-c CAP]
  *				[-r REPEATS] [-l LEVEL] [-P PORTIONS] [-t] [-H] ROWS QUERIES [DIM]
  *
  * ROWS and QUERIES are .npy files of float16 or float32, or plain floats, DIM a
  * row.  -u: unit vectors (cosine).  The graph is built, or read from GRAPH, or
  * built and written there if there is no such file: uint32 rows, uint32 slots,
  * then slots uint32 for each row, UINT32_MAX where there is no edge.
+ * IMAGE likewise keeps the nodes and the true answers, for many runs with the same
+ * data and options.
  *
  * Nodes are the records of the index, on pages of 8 kB: head of 40 bytes, own
  * vector in half precision, factors, 6-byte links, codes.  Each query is
  * rotated, quantised, compared with the entry table, and searched; then 10 nodes are
- * asked for.  One thread; the time is the best of REPEATS passes over all queries.
+ * asked for.  One thread; the time is of the processor, in the best of REPEATS passes over
+ * all queries.
  *
  * ns a hop is the search alone, entry table included.  With -t it is split by the time
  * stamp counter, which costs some 15 ns for each part.
@@ -126,6 +129,7 @@ read_rows(const char *path, int *n, int *dim)
 	unsigned char head[12] = {0};
 	float	   *rows;
 	bool		half = false;
+	int			columns;
 	long		start = 0;
 	long		size;
 
@@ -142,8 +146,11 @@ read_rows(const char *path, int *n, int *dim)
 		half = strstr(text, "<f2") != NULL;
 		shape = strstr(text, "'shape': (");
 		if ((!half && strstr(text, "<f4") == NULL) || shape == NULL ||
-			sscanf(shape, "'shape': (%d, %d)", n, dim) != 2)
+			sscanf(shape, "'shape': (%d, %d)", n, &columns) != 2)
 			fail("not two-dimensional float16 or float32:", path);
+		if (*dim > 0 && *dim != columns)
+			fail("another number of dimensions in", path);
+		*dim = columns;
 		start = 10 + (long) length;
 	}
 	else
@@ -376,17 +383,36 @@ link_node(const Link *link)
 	return ((uint64_t) link->part[0] << 16 | link->part[1]) << 16 | link->part[2];
 }
 
-static void
-fill_pages(Index *index, const float *rotated, const uint32_t *edges, bool huge)
+static size_t
+pages_size(const Index *index)
 {
-	size_t		size = ((size_t) index->n / index->per_page + 2) * PAGE_SIZE;
+	return ((size_t) index->n / index->per_page + 2) * PAGE_SIZE;
+}
 
-	index->pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* Sizes from n, padded, bits, slots; and the pages, empty. */
+static void
+make_pages(Index *index, bool huge)
+{
+	index->code_size = rabitq_code_size(index->padded, index->bits);
+	index->node_size = (NODE_HEAD + sizeof(uint16_t) * index->padded +
+						index->slots * (sizeof(RabitqFactor) + sizeof(Link) + index->code_size) + 7) / 8 * 8;
+	index->per_page = (int) ((PAGE_SIZE - PAGE_HEAD - PAGE_TAIL) / index->node_size);
+	if (index->per_page < 1)
+		fail("a node does not fit a page with", "these settings");
+	index->pages = mmap(NULL, pages_size(index), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (index->pages == MAP_FAILED)
 		fail("no memory for", "pages");
 #ifdef MADV_HUGEPAGE
-	madvise(index->pages, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	madvise(index->pages, pages_size(index), huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 #endif
+	index->entry_nodes = allocate(sizeof(uint64_t) * index->entries);
+	index->entry_factors = allocate(sizeof(RabitqFactor) * index->entries);
+	index->entry_codes = allocate(index->code_size * index->entries);
+}
+
+static void
+fill_pages(Index *index, const float *rotated, const uint32_t *edges)
+{
 	for (int i = 0; i < index->n; i++)
 	{
 		char	   *node = node_address(index, node_number(index, (uint32_t) i));
@@ -425,9 +451,6 @@ fill_entries(Index *index, const float *rotated)
 	float	   *zero = allocate(sizeof(float) * index->padded);
 
 	memset(zero, 0, sizeof(float) * index->padded);
-	index->entry_nodes = allocate(sizeof(uint64_t) * index->entries);
-	index->entry_factors = allocate(sizeof(RabitqFactor) * index->entries);
-	index->entry_codes = allocate(index->code_size * index->entries);
 	for (int i = 0; i < index->entries; i++)
 	{
 		uint32_t	row = (uint32_t) random_below(&random, index->n);
@@ -437,6 +460,44 @@ fill_entries(Index *index, const float *rotated)
 					  index->bits, RABITQ_L2, index->entry_codes + i * index->code_size, &index->entry_factors[i]);
 	}
 	free(zero);
+}
+
+static void
+transfer(FILE *file, bool write, void *data, size_t size)
+{
+	if ((write ? fwrite(data, 1, size, file) : fread(data, 1, size, file)) != size)
+		fail("could not read or write", "the image");
+}
+
+/* Write all that does not depend on how the search is done, or read it; false: no such file. */
+static bool
+transfer_image(const char *path, bool write, Index *index, uint32_t *truth, float *mean,
+			   int nq, bool huge)
+{
+	FILE	   *file = fopen(path, write ? "wb" : "rb");
+	int			head[6] = {index->n, index->padded, index->bits, index->slots, index->entries, nq};
+
+	if (file == NULL)
+		return false;
+	transfer(file, write, head, sizeof(head));
+	if (!write)
+	{
+		if (head[1] != index->padded || head[5] != nq)
+			fail("of other data:", path);
+		index->n = head[0];
+		index->bits = head[2];
+		index->slots = head[3];
+		index->entries = head[4];
+		make_pages(index, huge);
+	}
+	transfer(file, write, truth, sizeof(uint32_t) * nq * TOP);
+	transfer(file, write, mean, sizeof(float) * index->dim);
+	transfer(file, write, index->pages, pages_size(index));
+	transfer(file, write, index->entry_nodes, sizeof(uint64_t) * index->entries);
+	transfer(file, write, index->entry_factors, sizeof(RabitqFactor) * index->entries);
+	transfer(file, write, index->entry_codes, index->code_size * index->entries);
+	fclose(file);
+	return true;
 }
 
 /* ---------------------------------------------------------------- search */
@@ -575,25 +636,26 @@ run(const Index *index, const Rotation *rotation, const float *queries, int nq,
 	float	   *rotated = allocate(sizeof(float) * index->padded);
 	void	   *codes = allocate(rabitq_query_size(index->padded));
 	double		best = INFINITY;
-	double		best_search = INFINITY;
+	double		best_prepare = INFINITY;
+	uint64_t	best_ticks[5] = {0};
 	uint64_t	visits = 0;
-	uint64_t	all_ticks = 0;
 	int			hits = 0;
 
 	reader.query = rotated;
 	for (int pass = 0; pass < repeats; pass++)
 	{
-		double		begin = seconds(CLOCK_MONOTONIC);
-		double		prepare;
-		uint64_t	t0 = 0;
+		double		begin = seconds(CLOCK_THREAD_CPUTIME_ID);
+		uint64_t	all_ticks = 0;
+		double		time;
 
 		visits = 0;
 		hits = 0;
-		all_ticks = 0;
 		memset(reader.ticks, 0, sizeof(reader.ticks));
 		reader.estimates = 0;
 		for (int q = 0; q < nq; q++)
 		{
+			uint64_t	t0;
+
 			rotate(rotation, queries + (size_t) q * index->dim, rotated);
 			rabitq_query_prepare(&reader.codes, rotated, index->padded, index->bits, codes);
 			graph_search_begin(search, effort);
@@ -614,38 +676,43 @@ run(const Index *index, const Rotation *rotation, const float *queries, int nq,
 			all_ticks += ticks(timed) - t0;
 			visits += graph_search_visits(search);
 		}
-		prepare = seconds(CLOCK_MONOTONIC);
-		if (prepare - begin < best)
-			best = prepare - begin;
-		begin = seconds(CLOCK_MONOTONIC);
+		time = seconds(CLOCK_THREAD_CPUTIME_ID) - begin;
+		if (time < best)
+		{
+			best = time;
+			memcpy(best_ticks, reader.ticks, sizeof(reader.ticks));
+			best_ticks[4] = all_ticks;
+		}
+
+		begin = seconds(CLOCK_THREAD_CPUTIME_ID);
 		for (int q = 0; q < nq; q++)
 		{
 			rotate(rotation, queries + (size_t) q * index->dim, rotated);
 			rabitq_query_prepare(&reader.codes, rotated, index->padded, index->bits, codes);
 		}
-		prepare = seconds(CLOCK_MONOTONIC) - begin;
-		if (best - prepare < best_search)
-			best_search = best - prepare;
+		time = seconds(CLOCK_THREAD_CPUTIME_ID) - begin;
+		if (time < best_prepare)
+			best_prepare = time;
 	}
 	if (effort->ef > 0)
-		printf("ef %-6d", effort->ef);
+		printf("ef %-9d", effort->ef);
 	else
-		printf("gamma %.3f", effort->gamma);
-	printf("  recall %.4f  visits %6.1f  QPS %7.0f  us %6.2f  ns a hop %5.0f", (double) hits / TOP / nq,
-		   (double) visits / nq, nq / best, best / nq * 1e6, best_search / visits * 1e9);
+		printf("gamma %-6.3f", effort->gamma);
+	printf("  recall %.4f  visits %6.1f  QPS %7.0f  us %6.2f (prepare %.2f)  ns a hop %5.0f",
+		   (double) hits / TOP / nq, (double) visits / nq, nq / best, best / nq * 1e6, best_prepare / nq * 1e6,
+		   (best - best_prepare) / visits * 1e9);
 	if (timed)
 	{
-		double		ghz = 2.1;
 		double		t = seconds(CLOCK_MONOTONIC);
 		uint64_t	from = ticks(true);
+		double		ghz;
 
 		while (seconds(CLOCK_MONOTONIC) - t < 0.01)
 			;
 		ghz = (ticks(true) - from) / (seconds(CLOCK_MONOTONIC) - t) * 1e-9;
-		printf("  access %.0f distance %.0f estimates %.0f (%.1f) pool %.0f",
-			   reader.ticks[0] / ghz / visits, reader.ticks[1] / ghz / visits,
-			   reader.ticks[2] / ghz / visits, (double) reader.estimates / visits,
-			   (all_ticks - reader.ticks[3]) / ghz / visits);
+		printf("  prefetch %.0f distance %.0f estimates %.0f (%.1f) pool %.0f",
+			   best_ticks[0] / ghz / visits, best_ticks[1] / ghz / visits, best_ticks[2] / ghz / visits,
+			   (double) reader.estimates / visits, (best_ticks[4] - best_ticks[3]) / ghz / visits);
 	}
 	printf("\n");
 	fflush(stdout);
@@ -690,9 +757,9 @@ main(int argc, char **argv)
 	bool		timed = false;
 	bool		huge = false;
 	const char *graph_path = NULL;
+	const char *image_path = NULL;
 	const char *level = NULL;
 	int			nq;
-	int			dim_q;
 	int			option;
 	float	   *rows;
 	float	   *queries;
@@ -702,7 +769,7 @@ main(int argc, char **argv)
 	uint32_t   *edges;
 	double		degrees = 0;
 
-	while ((option = getopt(argc, argv, "ub:d:w:a:p:g:E:s:e:m:c:r:l:P:tH")) != -1)
+	while ((option = getopt(argc, argv, "ub:d:w:a:p:g:i:E:s:e:m:c:r:l:P:tH")) != -1)
 		switch (option)
 		{
 			case 'u': unit = true; break;
@@ -712,6 +779,7 @@ main(int argc, char **argv)
 			case 'a': alpha = atof(optarg); break;
 			case 'p': participants = atoi(optarg); break;
 			case 'g': graph_path = optarg; break;
+			case 'i': image_path = optarg; break;
 			case 'E': index.entries = atoi(optarg); break;
 			case 's': starts = atoi(optarg); break;
 			case 'e': nefs = parse_list(optarg, efs); break;
@@ -734,58 +802,56 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: graph_bench [OPTIONS] ROWS QUERIES [DIM]; see the head of the source\n");
 		return 2;
 	}
-	index.dim = dim_q = argc - optind > 2 ? atoi(argv[optind + 2]) : 0;
-	rows = read_rows(argv[optind], &index.n, &index.dim);
-	queries = read_rows(argv[optind + 1], &nq, &dim_q);
-	if (dim_q != index.dim)
-		fail("other dimensions than the rows:", argv[optind + 1]);
+	index.dim = argc - optind > 2 ? atoi(argv[optind + 2]) : 0;
+	queries = read_rows(argv[optind + 1], &nq, &index.dim);
 	if (unit)
-	{
-		make_unit(rows, index.n, index.dim);
 		make_unit(queries, nq, index.dim);
-	}
 	truth = allocate(sizeof(uint32_t) * nq * TOP);
-	find_truth(rows, index.n, queries, nq, index.dim, truth);
-
 	mean = allocate(sizeof(float) * index.dim);
-	for (int d = 0; d < index.dim; d++)
-	{
-		double		sum = 0;
-
-		for (int i = 0; i < index.n; i++)
-			sum += rows[(size_t) i * index.dim + d];
-		mean[d] = (float) (sum / index.n);
-		for (int i = 0; i < index.n; i++)
-			rows[(size_t) i * index.dim + d] -= mean[d];
-		for (int i = 0; i < nq; i++)
-			queries[(size_t) i * index.dim + d] -= mean[d];
-	}
-
-	edges = graph_path ? read_graph(graph_path, index.n, &index.slots) : NULL;
-	if (edges == NULL)
-	{
-		edges = build_graph(rows, index.n, index.dim, index.slots, window, (float) alpha, participants);
-		if (graph_path)
-			write_graph(graph_path, index.n, index.slots, edges);
-	}
-	for (size_t i = 0; i < (size_t) index.n * index.slots; i++)
-		degrees += edges[i] != UINT32_MAX;
-
 	rotation_init(&rotation, index.dim, 42, allocate(rotation_size(index.dim)));
 	index.padded = rotation_padded(index.dim);
-	index.code_size = rabitq_code_size(index.padded, index.bits);
-	index.node_size = (NODE_HEAD + sizeof(uint16_t) * index.padded +
-					   index.slots * (sizeof(RabitqFactor) + sizeof(Link) + index.code_size) + 7) / 8 * 8;
-	index.per_page = (int) ((PAGE_SIZE - PAGE_HEAD - PAGE_TAIL) / index.node_size);
-	if (index.per_page < 1)
-		fail("a node does not fit a page with", "these settings");
-	rotated = allocate(sizeof(float) * index.n * index.padded);
+	if (image_path == NULL || !transfer_image(image_path, false, &index, truth, mean, nq, huge))
+	{
+		const char *path = argv[optind];
+
+		rows = read_rows(path, &index.n, &index.dim);
+		if (unit)
+			make_unit(rows, index.n, index.dim);
+		find_truth(rows, index.n, queries, nq, index.dim, truth);
+		for (int d = 0; d < index.dim; d++)
+		{
+			double		sum = 0;
+
+			for (int i = 0; i < index.n; i++)
+				sum += rows[(size_t) i * index.dim + d];
+			mean[d] = (float) (sum / index.n);
+			for (int i = 0; i < index.n; i++)
+				rows[(size_t) i * index.dim + d] -= mean[d];
+		}
+		edges = graph_path ? read_graph(graph_path, index.n, &index.slots) : NULL;
+		if (edges == NULL)
+		{
+			edges = build_graph(rows, index.n, index.dim, index.slots, window, (float) alpha, participants);
+			if (graph_path)
+				write_graph(graph_path, index.n, index.slots, edges);
+		}
+		rotated = allocate(sizeof(float) * index.n * index.padded);
+		for (int i = 0; i < index.n; i++)
+			rotate(&rotation, rows + (size_t) i * index.dim, rotated + (size_t) i * index.padded);
+		make_pages(&index, huge);
+		fill_pages(&index, rotated, edges);
+		fill_entries(&index, rotated);
+		free(rotated);
+		free(rows);
+		free(edges);
+		if (image_path)
+			transfer_image(image_path, true, &index, truth, mean, nq, huge);
+	}
+	for (int i = 0; i < nq; i++)
+		for (int d = 0; d < index.dim; d++)
+			queries[(size_t) i * index.dim + d] -= mean[d];
 	for (int i = 0; i < index.n; i++)
-		rotate(&rotation, rows + (size_t) i * index.dim, rotated + (size_t) i * index.padded);
-	fill_pages(&index, rotated, edges, huge);
-	fill_entries(&index, rotated);
-	free(rotated);
-	free(rows);
+		degrees += node_neighbours(node_address(&index, node_number(&index, (uint32_t) i)));
 
 	printf("# %d rows of %d, %d queries; %s; %d slots, mean degree %.1f; %d bits; node of %zu bytes, %d a page; "
 		   "%d entries, %d starts\n", index.n, index.dim, nq, kernel->name, index.slots, degrees / index.n,

@@ -47,12 +47,14 @@
 #include "graph/search.h"
 
 #define POOL_MAX		1024	/* candidates in the pool */
-#define POOL_FIRST		128		/* the same at first, where ef does not tell */
-#define LOG_MAX			65536	/* neighbours in the log, and the part of memory it may take */
+#define POOL_FIRST		64		/* the same at first, where ef does not tell */
+#define TABLE_FIRST		1024	/* places for known nodes at first */
+#define LOG_MAX			65536	/* neighbours in the log, and the part of
+								 * memory it may take */
 #define LOG_SHARE		4
 #define BEST_MIN		10		/* k of the adaptive rule at first */
 #define MAX_SLOTS		(UINT32_MAX >> 1)
-#define RANKED			12		/* new candidates of a hop sorted by rank */
+#define RANKED			12		/* new candidates sorted and merged at once */
 
 #define VISITED			UINT64_C(1)
 #define NO_BOUND		UINT32_MAX
@@ -110,7 +112,8 @@ struct GraphSearch
 	/* visited nodes */
 	Array		ready;			/* Ready, a heap */
 	Array		values;			/* uint32_t: all values that best is about */
-	Array		best;			/* uint32_t, a heap of at most k, greatest first */
+	Array		best;			/* uint32_t, a heap of at most k, greatest
+								 * first */
 	uint32_t	k;				/* or ef */
 	uint32_t	visits;
 	uint64_t	handed;
@@ -225,7 +228,7 @@ table_reserve(GraphSearch *s, size_t known)
 
 	if (known * 2 <= slots)
 		return true;
-	while (slots < known * 4)
+	while (slots < known * 2)
 		slots *= 2;
 	if (slots > UINT32_MAX)
 		return false;
@@ -236,7 +239,11 @@ table_reserve(GraphSearch *s, size_t known)
 		if (s->table)
 			s->memory.release(s->memory.arg, s->table);
 		s->used -= s->table_room * sizeof(uint64_t);
-		/* should alloc not return, free and begin find a search without a table */
+
+		/*
+		 * should alloc not return, free and begin find a search without a
+		 * table
+		 */
 		s->table = NULL;
 		s->table_room = 0;
 		s->table = s->memory.alloc(s->memory.arg, slots * sizeof(uint64_t));
@@ -647,42 +654,29 @@ raise_k(GraphSearch *s)
 /* ---------------------------------------------------------------- visits */
 
 /*
- * Sort into `sorted`.  Few keys, as nearly always, each find their place by comparison
- * with all others: more work than sorting, but no branch to mispredict.
+ * Sort at most RANKED keys into `sorted`: each finds its place by comparison with all
+ * others.  More work than sorting, but no branch to mispredict.
  */
-static void
+static inline void
 sort_batch(const uint64_t *batch, uint32_t n, uint64_t *sorted)
 {
-	if (n <= RANKED)
+	uint32_t	rank[RANKED] = {0};
+
+	for (uint32_t i = 1; i < n; i++)
 	{
-		uint32_t	rank[RANKED] = {0};
+		uint32_t	mine = 0;
 
-		for (uint32_t i = 1; i < n; i++)
+		for (uint32_t j = 0; j < i; j++)
 		{
-			uint32_t	mine = 0;
+			bool		after = batch[i] > batch[j];
 
-			for (uint32_t j = 0; j < i; j++)
-			{
-				bool		after = batch[i] > batch[j];
-
-				mine += after;
-				rank[j] += !after;
-			}
-			rank[i] = mine;
+			mine += after;
+			rank[j] += !after;
 		}
-		for (uint32_t i = 0; i < n; i++)
-			sorted[rank[i]] = batch[i];
-		return;
+		rank[i] = mine;
 	}
 	for (uint32_t i = 0; i < n; i++)
-	{
-		uint64_t	key = batch[i];
-		uint32_t	at = i;
-
-		for (; at > 0 && sorted[at - 1] > key; at--)
-			sorted[at] = sorted[at - 1];
-		sorted[at] = key;
-	}
+		sorted[rank[i]] = batch[i];
 }
 
 /* Room for all that a visit may bring. */
@@ -693,7 +687,10 @@ reserve_visit(GraphSearch *s)
 
 	if (need > s->log_nodes.room || need > s->log_estimates.room)
 	{
-		/* a log of that length holds every node many times, so it is cheaper to sift it */
+		/*
+		 * a log of that length holds every node many times, so it is cheaper
+		 * to sift it
+		 */
 		size_t		bytes = (size_t) need * 2 * (sizeof(uint64_t) + sizeof(float));
 
 		if (s->log_nodes.size > 0 && (need > LOG_MAX || bytes > s->max_bytes / LOG_SHARE) &&
@@ -740,7 +737,7 @@ static void
 take_neighbours(GraphSearch *s, const uint64_t *neighbours, const float *estimates, uint32_t n)
 {
 	uint64_t	batch[GRAPH_MAX_DEGREE + 1];
-	uint64_t	sorted[GRAPH_MAX_DEGREE + 2];
+	uint64_t	sorted[RANKED + 2];
 	uint8_t		places[GRAPH_MAX_DEGREE];
 	uint64_t   *table = s->table;
 	uint64_t   *nodes = s->nodes.data;
@@ -768,12 +765,14 @@ take_neighbours(GraphSearch *s, const uint64_t *neighbours, const float *estimat
 		n_batch += is_new;
 	}
 	s->nodes.size = known;
-	if (n_batch > 0)
+	sorted[0] = 0;
+	for (uint32_t i = 0; i < n_batch; i += RANKED)
 	{
-		sorted[0] = 0;
-		sort_batch(batch, n_batch, sorted + 1);
-		sorted[n_batch + 1] = UINT64_MAX;
-		pool_merge(s, sorted + 1, n_batch);
+		uint32_t	m = n_batch - i < RANKED ? n_batch - i : RANKED;
+
+		sort_batch(batch + i, m, sorted + 1);
+		sorted[m + 1] = UINT64_MAX;
+		pool_merge(s, sorted + 1, m);
 	}
 }
 
@@ -914,8 +913,8 @@ graph_search_begin(GraphSearch *s, const GraphEffort *effort)
 	if (s->table)
 		memset(s->table, 0, (size_t) s->table_slots * sizeof(uint64_t));
 	s->nodes.size = 0;
-	table_use(s, s->table ? 1024 : 1);
-	if (!table_reserve(s, 512))
+	table_use(s, s->table ? TABLE_FIRST : 1);
+	if (!table_reserve(s, TABLE_FIRST / 2))
 		s->full = true;
 }
 

@@ -144,6 +144,7 @@ typedef struct Worker
 	uint64_t   *pool;
 	int			pool_count;
 	uint64_t   *batch;			/* what one node's list adds to it */
+	uint64_t   *sorted;			/* that in order */
 
 	/* candidates of a choice, nearest first */
 	uint32_t   *edges;
@@ -278,6 +279,7 @@ lay_out_worker(Worker *w, const Build *b, char *scratch, size_t *size)
 	TAKE(met_ids, MET_MAX + most);
 	TAKE(pool, b->candidates + most);
 	TAKE(batch, most);
+	TAKE(sorted, most);
 	TAKE(edges, most);
 	TAKE(lengths, most);
 	TAKE(portion, PORTION_MAX);
@@ -489,22 +491,25 @@ permute(const Build *b, uint32_t count, uint32_t ticket)
 static int
 choose(Worker *w, int n, int max)
 {
-	float		alpha = w->b->params.alpha;
+	const uint32_t *edges = w->edges;
+	const float *lengths = w->lengths;
+	uint32_t   *ids = w->ids;
 	int		   *left = w->places;	/* places still in the race */
+	float		alpha = w->b->params.alpha;
 	int			musts = 0;
 	int			taken = 0;
 
 	for (int i = 0; i < n; i++)
 	{
 		left[i] = i;
-		musts += (w->edges[i] & EDGE_PROTECTED) != 0;
+		musts += (edges[i] & EDGE_PROTECTED) != 0;
 	}
 	while (n > 0 && taken < max)
 	{
-		uint32_t	edge = w->edges[left[0]];
+		uint32_t	edge = edges[left[0]];
+		const float *distance = w->distances;
 		int			kept = 0;
 		int			wanted = 0;
-		int			at = 0;
 
 		if (edge & EDGE_PROTECTED)
 			musts--;
@@ -521,15 +526,22 @@ choose(Worker *w, int n, int max)
 #define WANTED(other) \
 		(((other) & EDGE_PROTECTED) == 0 && ((other) & edge & EDGE_SETTLED) == 0)
 		for (int i = 0; i < n; i++)
-			if (WANTED(w->edges[left[i]]))
-				w->ids[wanted++] = w->edges[left[i]] & EDGE_NODE;
-		measure(w, edge & EDGE_NODE, w->ids, wanted, w->distances);
+		{
+			uint32_t	other = edges[left[i]];
+
+			ids[wanted] = other & EDGE_NODE;
+			wanted += WANTED(other);
+		}
+		measure(w, edge & EDGE_NODE, ids, wanted, w->distances);
 		for (int i = 0; i < n; i++)
 		{
-			if (WANTED(w->edges[left[i]]) &&
-				alpha * w->distances[at++] <= w->lengths[left[i]])
-				continue;
-			left[kept++] = left[i];
+			int			place = left[i];
+			bool		rejected = false;
+
+			if (WANTED(edges[place]))
+				rejected = alpha * *distance++ <= lengths[place];
+			left[kept] = place;
+			kept += !rejected;
 		}
 #undef WANTED
 		n = kept;
@@ -717,6 +729,33 @@ count_below(const uint64_t *pool, int n, uint64_t entry)
 }
 
 /*
+ * Sort entries, no two of them equal: each goes where as many are below it, which
+ * takes no branches, as long as there are few.
+ */
+static void
+sort_entries(uint64_t *from, uint64_t *to, int n)
+{
+	if (n <= 12)
+		for (int i = 0; i < n; i++)
+		{
+			int			below = 0;
+
+			for (int j = 0; j < n; j++)
+				below += from[j] < from[i];
+			to[below] = from[i];
+		}
+	else
+		for (int i = 0; i < n; i++)
+		{
+			int			j = i;
+
+			for (; j > 0 && to[j - 1] > from[i]; j--)
+				to[j] = to[j - 1];
+			to[j] = from[i];
+		}
+}
+
+/*
  * Put nodes into the pool, those that are near enough: the place of the first, or
  * the pool's size.
  */
@@ -737,15 +776,8 @@ pool_add(Worker *w, const uint32_t *ids, const float *distances, int n)
 		batch[added] = entry;
 		added += entry < bound;
 	}
-	for (int i = 1; i < added; i++)
-	{
-		uint64_t	entry = batch[i];
-		int			j = i;
-
-		for (; j > 0 && batch[j - 1] > entry; j--)
-			batch[j] = batch[j - 1];
-		batch[j] = entry;
-	}
+	sort_entries(batch, w->sorted, added);
+	batch = w->sorted;
 
 	/* from the end, so that each entry of the pool is moved once */
 	w->pool_count = end + added < max ? end + added : max;

@@ -125,10 +125,15 @@ hnsw_layout(HnswMetaPageData *meta, int dims, Metric metric, int m, int codes)
 			}
 			else if (code_dims < ROTATION_UNIT)
 			{
-				/* many slots, several bits: one bit of few dimensions always fits */
+				/*
+				 * Many slots, several bits: one bit of few dimensions always
+				 * fits.  As if these bits had been asked for, since that is
+				 * all that the metapage will tell.
+				 */
 				Assert(meta->bits > 1);
 				meta->bits /= 2;
-				code_dims = Min(meta->padded, 2 * MIN_SKETCH_DIMS);
+				own_inside = true;
+				code_dims = meta->padded;
 			}
 		}
 		meta->code_dims = code_dims;

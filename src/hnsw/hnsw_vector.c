@@ -140,6 +140,18 @@ hnsw_value_form(const HnswIndex *hnsw, const float *x, HnswValue *value)
 	else
 		value->error = (sqrt(errorsq) + ROUNDING_BEFORE * size) * (1 + FLT_EPSILON);
 	value->norm = sqrt(kernel->normsq_double(value->x, padded)) * (1 + FLT_EPSILON);
+
+	/*
+	 * What leaves the range of float on the way has its place in the middle,
+	 * with a bound that says nothing.
+	 */
+	if (!isfinite(value->error) || !isfinite(value->norm))
+	{
+		memset(value->x, 0, sizeof(float) * padded);
+		kernel->half_pack(value->x, padded, value->half, &value->scale);
+		value->error = INFINITY;
+		value->norm = 0;
+	}
 	return true;
 }
 
@@ -239,23 +251,29 @@ hnsw_query_from_value(HnswQuery *query, const HnswValue *value)
 
 /*
  * The distance of a stored vector, as the search sees it: squared L2, base - 2 <q,
- * x>, or L1.
+ * x>, or L1.  Never infinite, which to the search means a dead node: FLT_MAX where
+ * it leaves the range of float.
  */
 float
 hnsw_distance(HnswQuery *query, const uint16 *half, float scale)
 {
 	int			padded = query->hnsw->meta.padded;
+	float		distance;
 
 	switch (query->hnsw->metric)
 	{
 		case METRIC_IP:
-			return query->base - 2 * kernel->ip_half(query->x, half, scale, padded);
+			distance = query->base - 2 * kernel->ip_half(query->x, half, scale, padded);
+			break;
 		case METRIC_L1:
 			kernel->half_unpack(half, scale, padded, query->scratch);
-			return kernel->l1(query->x, query->scratch, padded);
+			distance = kernel->l1(query->x, query->scratch, padded);
+			break;
 		default:
-			return kernel->l2sq_half(query->x, half, scale, padded);
+			distance = kernel->l2sq_half(query->x, half, scale, padded);
+			break;
 	}
+	return likely(distance < FLT_MAX) ? distance : FLT_MAX;
 }
 
 /*
@@ -272,7 +290,7 @@ hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm
 	double		slack = error + query->error;
 	double		bound;
 
-	if (!isfinite(distance))
+	if (!(fabsf(distance) < FLT_MAX))
 		return -INFINITY;
 	switch (hnsw->metric)
 	{

@@ -348,10 +348,10 @@ check_vector(HnswCheck *hnsw, HnswNodeId id, HnswNode node)
 	int			exponent;
 
 	if (!isfinite(node->scale) || node->scale <= 0 || frexpf(node->scale, &exponent) != 0.5f ||
-		!isfinite(node->error) || node->error < 0)
+		!(node->error >= 0))
 	{
 		check_report(check, CHECK_CORRUPTION, "node_vector", HnswNodeIdBlock(id), HnswNodeIdOffset(id),
-					 "Scale %g should be a power of two, and error %g finite and not negative.",
+					 "Scale %g should be a power of two, and error %g not negative.",
 					 node->scale, node->error);
 		return false;
 	}

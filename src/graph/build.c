@@ -43,7 +43,6 @@
 #include <float.h>
 #include <math.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernel/kernel.h"
@@ -151,6 +150,7 @@ typedef struct Worker
 	float	   *lengths;
 
 	Ticket	   *portion;		/* nodes to be inserted next */
+	Ticket	   *unsorted;
 
 	/* the nodes chosen for a new one */
 	uint32_t   *targets;
@@ -283,6 +283,7 @@ lay_out_worker(Worker *w, const Build *b, char *scratch, size_t *size)
 	TAKE(edges, most);
 	TAKE(lengths, most);
 	TAKE(portion, PORTION_MAX);
+	TAKE(unsorted, PORTION_MAX);
 	TAKE(targets, b->params.degree);
 	TAKE(target_lengths, b->params.degree);
 	TAKE(ids, most);
@@ -1031,16 +1032,6 @@ insert_first(Worker *w, uint32_t count, void (*interrupt) (void *arg), void *arg
 	}
 }
 
-static int
-compare_tickets(const void *a, const void *b)
-{
-	const Ticket *x = a;
-	const Ticket *y = b;
-
-	return x->place != y->place ? (int) x->place - (int) y->place :
-		x->node < y->node ? -1 : x->node > y->node;
-}
-
 /*
  * Take tickets, and put their nodes into an order in which neighbours come one
  * after the other, and find in the processor's caches what the last one read.
@@ -1049,11 +1040,12 @@ compare_tickets(const void *a, const void *b)
  * 0 when there are none left.
  */
 static int
-take_portion(Worker *w, uint32_t count)
+take_portion(Worker *w, uint32_t count, void (*interrupt) (void *arg), void *arg)
 {
 	Build	   *b = w->b;
 	uint32_t	ticket = __atomic_load_n(&b->next, __ATOMIC_RELAXED);
 	uint32_t	size;
+	int			ends[FIRST_NODES] = {0};
 	int			n = 0;
 	int			shift;
 
@@ -1079,18 +1071,24 @@ take_portion(Worker *w, uint32_t count)
 		uint32_t	number = permute(b, count, ticket + i);
 		int			nearest = 0;
 
+		if (interrupt && i % 64 == 0)
+			interrupt(arg);
 		if (node_of(b, number)->flags & NODE_SKIPPED)
 			continue;
 		measure(w, number, b->first, (int) b->first_count, w->distances);
 		for (int j = 1; j < (int) b->first_count; j++)
 			if (w->distances[j] < w->distances[nearest])
 				nearest = j;
-		w->portion[n].node = number;
-		w->portion[n].nearest = (uint16_t) nearest;
-		w->portion[n++].place = (uint16_t) ((b->tour[nearest] + shift) % FIRST_NODES);
+		w->unsorted[n].node = number;
+		w->unsorted[n].nearest = (uint16_t) nearest;
+		w->unsorted[n].place = (uint16_t) ((b->tour[nearest] + shift) % FIRST_NODES);
+		ends[w->unsorted[n++].place]++;
 	}
 	__atomic_fetch_add(&b->done, size - n, __ATOMIC_RELEASE);
-	qsort(w->portion, n, sizeof(Ticket), compare_tickets);
+	for (int i = 1; i < FIRST_NODES; i++)
+		ends[i] += ends[i - 1];
+	for (int i = n - 1; i >= 0; i--)
+		w->portion[--ends[w->unsorted[i].place]] = w->unsorted[i];
 	return n;
 }
 
@@ -1142,7 +1140,7 @@ graph_build_run(void *mem, int participant, void *scratch,
 	insert_first(w, count, interrupt, arg);
 	while (__atomic_load_n(&b->next, __ATOMIC_RELAXED) < count)
 	{
-		int			n = take_portion(w, count);
+		int			n = take_portion(w, count, interrupt, arg);
 
 		for (int i = 0; i < n; i++)
 		{

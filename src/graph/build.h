@@ -6,18 +6,26 @@
  *
  * Plain C.  The caller gives one block of memory, which holds offsets and no
  * pointers, so that it may lie in shared memory that each process sees at
- * another address.
+ * another address; only the last six bits of the address must be the same for
+ * all.
  *
  * Distances are squared L2 of the floats given; the caller normalises (cosine)
- * or augments (inner product) them.  Nodes are numbered 0, 1, ... as they
- * are added, and inserted in a pseudo-random order (rows often come sorted,
- * which would leave the graph without long edges).
+ * or augments (inner product) them.  Beyond 32 dimensions they are those of codes of
+ * 8 bits a dimension, whose steps are 1/127 of the vector's largest component:
+ * so vectors are best centred, and rotated if some dimensions are much larger
+ * than others.  Nodes are numbered 0, 1, ... as they are added, and inserted in a
+ * pseudo-random order (rows often come sorted, which would leave the graph
+ * without long edges).
  *
  * Every node but the roots has one protected in-edge: the edge back to it from
  * one of the neighbours it chose when it was inserted, which pruning may not
  * evict.  Its rank is 1 + the greatest rank among those neighbours (roots: 0), so
  * protected edges lead from lower to higher ranks, and every node can be reached
- * from a root along them.
+ * from a root along them.  At most half the edges of a node are protected.  Usually
+ * there is one root.
+ *
+ * With one participant the graph depends on rows, their order, parameters and
+ * seed alone; with several also on their timing.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,16 +38,16 @@
 
 typedef struct GraphBuildParams
 {
-	uint32_t	capacity;		/* nodes at most */
-	int			dim;
+	uint32_t	capacity;		/* nodes at most (below 2^30) */
+	int			dim;			/* 1 .. 65535 */
 	int			degree;			/* neighbours of a node, at most (2 .. 200) */
-	int			window;			/* candidates examined: ef_construction */
+	int			window;			/* nodes expanded by a search: ef_construction */
 	float		alpha;			/* 1.1 */
 	uint64_t	seed;
 	int			participants;
 } GraphBuildParams;
 
-/* Bytes of the block; SIZE_MAX when that overflows. */
+/* Bytes of the block, exactly; SIZE_MAX when that overflows or params are no good. */
 extern size_t graph_build_size(const GraphBuildParams *params);
 extern void graph_build_init(void *mem, const GraphBuildParams *params);
 

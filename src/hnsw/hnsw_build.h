@@ -120,8 +120,7 @@ typedef struct HnswBuildShared
 
 	/* calibration */
 	int			nqueries;
-	int			ngammas;
-	float		gammas[HNSW_CALIBRATION_GRID];
+	int			calibrated;		/* gammas tried */
 } HnswBuildShared;
 
 /* A participant, in its own memory. */

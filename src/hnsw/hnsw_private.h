@@ -32,6 +32,9 @@
 /* Vamana's alpha, on squared distances (prototype: 1.1) */
 #define HNSW_ALPHA			1.1f
 
+/* visits for the first ten rows, at most, when recall decides */
+#define HNSW_ADAPTIVE_CAP		2000
+
 /* The heavyweight lock on this page number: inserts hold it shared. */
 #define HNSW_INSERT_LOCK_BLOCK	HNSW_META_BLOCK
 

@@ -49,8 +49,6 @@
  * a lower bound and count as late.
  */
 #define ERROR_MARGIN		1.5f
-/* visits for the first ten rows, at most; the search is generous beyond */
-#define ADAPTIVE_CAP		2000
 
 typedef struct HnswScanState
 {
@@ -285,7 +283,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	if (effort.ef == 0)
 	{
 		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
-		effort.cap = ADAPTIVE_CAP;
+		effort.cap = HNSW_ADAPTIVE_CAP;
 	}
 	state->max_visits = search.max_scan_tuples;
 	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);

@@ -334,7 +334,7 @@ CREATE FUNCTION vecdb_index_stats(
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
-	'size, rows and lists of an index (as of build or last VACUUM), and "probes": how many lists a search of this session begins with (on average, where recall decides, which SHOW ivfflat.probes does not tell); session_rows_dropped counts rows that strict_order dropped in all ivfflat scans of the session. detailed reads every page and counts anew';
+	'size and rows of an index (as of build or last VACUUM), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method. detailed reads every page and counts anew';
 
 -- Pages may show values of rows: for superusers and roles that may read all data.
 CREATE FUNCTION vecdb_page_header(
@@ -388,12 +388,54 @@ CREATE FUNCTION ivf_page_items(
 COMMENT ON FUNCTION ivf_page_items(bytea, integer) IS
 	'rows on a list page of an ivfflat index; row_size is that of ivf_metapage_info()';
 
+CREATE FUNCTION hnsw_metapage_info(
+	page bytea,
+	OUT magic text, OUT dims bigint, OUT metric text, OUT padded bigint,
+	OUT code_dims bigint, OUT bits integer, OUT m integer,
+	OUT ef_construction integer, OUT slots integer, OUT node_size bigint,
+	OUT nodes_per_page integer, OUT entries_per_page integer,
+	OUT cont_pages integer, OUT mean_pages integer, OUT radius real,
+	OUT entry_head bigint, OUT tids_room bigint,
+	OUT target_recalls real[], OUT target_gammas real[], OUT target_visits real[],
+	OUT nodes bigint, OUT rows bigint, OUT flaw text
+) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_metapage_info(bytea) IS
+	'metapage (block 0) of an hnsw index; flaw is NULL where it is sound';
+
+CREATE FUNCTION hnsw_page_info(
+	page bytea,
+	OUT kind text, OUT content_bytes integer, OUT next bigint, OUT owner tid,
+	OUT entries bigint
+) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_page_info(bytea) IS
+	'what a page of an hnsw index holds and which page follows it; owner: block and place of the node that a continuation page belongs to';
+
+CREATE FUNCTION hnsw_page_items(
+	page bytea,
+	metapage bytea,
+	OUT item integer, OUT tid tid, OUT live boolean, OUT entry boolean,
+	OUT rank bigint, OUT neighbours tid[], OUT protected integer,
+	OUT scale real, OUT error real, OUT norm real, OUT chunk tid,
+	OUT continuation bigint, OUT first_elements real[]
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_page_items(bytea, bytea) IS
+	'nodes on a page of an hnsw index, whose layout its metapage (block 0) tells; neighbours and chunk are block and place; first_elements: of the vector as stored, centred and rotated';
+
 REVOKE ALL ON FUNCTION vecdb_page_header(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION hnsw_metapage_info(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION hnsw_page_info(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION hnsw_page_items(bytea, bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_metapage_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_page_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_list_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_page_items(bytea, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION vecdb_page_header(bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION hnsw_metapage_info(bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION hnsw_page_info(bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION hnsw_page_items(bytea, bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_metapage_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_page_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_list_info(bytea) TO pg_read_all_data;

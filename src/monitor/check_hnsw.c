@@ -85,14 +85,6 @@ is_place(HnswCheck *hnsw, HnswNodeId id)
 		HnswNodeIdOffset(id) <= hnsw->meta.nodes_per_page;
 }
 
-static const char *
-kind_name(uint8 kind)
-{
-	static const char *const names[] = {"free", "metapage", "mean", "node", "entry", "TID", "continuation"};
-
-	return kind < lengthof(names) ? names[kind] : "unknown";
-}
-
 /* Read a block that must hold a sound page of ours; false with a finding. */
 static bool
 read_page(HnswCheck *hnsw, BlockNumber blkno, char *image)
@@ -473,7 +465,7 @@ check_page(HnswCheck *hnsw, BlockNumber blkno)
 	{
 		check_report(check, CHECK_CORRUPTION, "page_kind", blkno, CHECK_NO_ITEM,
 					 "A %s page (kind %d) with %d bytes of content has no place here.",
-					 kind_name(kind), kind, content);
+					 hnsw_kind_name(kind), kind, content);
 		hnsw->complete = false;
 		return;
 	}
@@ -670,7 +662,7 @@ check_entries(HnswCheck *hnsw)
 		{
 			check_report(check, CHECK_CORRUPTION, "entry_page", blkno, CHECK_NO_ITEM,
 						 "The entry table goes on here, but this is a %s page, with %u entries of at most %u.",
-						 kind_name(HnswPageKind(image.data)), n, meta->entries_per_page);
+						 hnsw_kind_name(HnswPageKind(image.data)), n, meta->entries_per_page);
 			hnsw->complete = false;
 			return;
 		}

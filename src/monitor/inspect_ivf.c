@@ -18,6 +18,7 @@
 
 #include "am/support.h"
 #include "compat.h"
+#include "hnsw/hnsw_page.h"
 #include "ivf/ivf_private.h"
 #include "monitor/monitor.h"
 
@@ -30,54 +31,12 @@ VECDB_FUNCTION(ivf_page_info);
 VECDB_FUNCTION(ivf_list_info);
 VECDB_FUNCTION(ivf_page_items);
 
-/* An aligned copy of a page, which may hold anything. */
-static Page
-page_from_bytea(bytea *raw)
-{
-	char	   *page;
-
-	if (VARSIZE_ANY_EXHDR(raw) != BLCKSZ)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the page has %zu bytes, but a page of this server has %d",
-						(Size) VARSIZE_ANY_EXHDR(raw), BLCKSZ),
-				 errhint("Pass what get_raw_page() of the extension pageinspect returns.")));
-	page = palloc(BLCKSZ);
-	memcpy(page, VARDATA_ANY(raw), BLCKSZ);
-	return (Page) page;
-}
-
-/* The same for a sound page of an IVF index, of that kind unless kind < 0. */
+/* A sound page of an IVF index, of that kind unless kind < 0. */
 static Page
 ivf_page_from_bytea(bytea *raw, int kind, const char *kind_name)
 {
-	Page		page = page_from_bytea(raw);
+	Page		page = monitor_page_from_bytea(raw, IVF_SPECIAL_SIZE);
 
-	switch (page_check(page, IVF_SPECIAL_SIZE))
-	{
-		case PAGE_OK:
-			break;
-		case PAGE_ZERO:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the page is empty (all zero)")));
-			break;
-		case PAGE_FORMAT:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the page has format version %d, but this vecdb reads version %d",
-							PageGetTrailer(page)->format, VECDB_PAGE_FORMAT)));
-			break;
-		case PAGE_BROKEN:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the page is not a sound page of a vecdb index"),
-					 errdetail("Expected page id %04x and special size %d, got %04x and %d.",
-							   VECDB_PAGE_ID, (int) IVF_SPECIAL_SIZE,
-							   PageGetTrailer(page)->page_id,
-							   BLCKSZ - ((PageHeader) page)->pd_special)));
-			break;
-	}
 	if (kind >= 0 && IvfPageKind(page) != kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -116,20 +75,25 @@ vecdb_page_header(PG_FUNCTION_ARGS)
 		[PAGE_OK] = "sound",[PAGE_ZERO] = "zero",[PAGE_BROKEN] = "broken",
 		[PAGE_FORMAT] = "other format"
 	};
-	Page		page = page_from_bytea(PG_GETARG_BYTEA_PP(0));
+	Page		page = monitor_copy_bytea(PG_GETARG_BYTEA_PP(0));
 	PageHeader	header = (PageHeader) page;
 	VecdbPageTrailer *trailer = PageGetTrailer(page);
 	PageVerdict verdict = page_check(page, IVF_SPECIAL_SIZE);
+	bool		hnsw = verdict == PAGE_BROKEN && page_check(page, HNSW_SPECIAL_SIZE) == PAGE_OK;
 	bool		ours = verdict != PAGE_ZERO && trailer->page_id == VECDB_PAGE_ID;
 	Datum		values[6];
 	bool		nulls[6] = {0};
 
+	/* the two access methods' pages differ in the size of the special area */
+	if (hnsw)
+		verdict = PAGE_OK;
 	values[0] = CStringGetTextDatum(verdicts[verdict]);
 	values[1] = CStringGetTextDatum(psprintf("%04x", trailer->page_id));
 	values[2] = Int32GetDatum(trailer->format);
 	nulls[2] = !ours;
 	if (ours)
-		values[3] = CStringGetTextDatum(ivf_kind_name(trailer->kind));
+		values[3] = CStringGetTextDatum(hnsw ? hnsw_kind_name(trailer->kind) :
+										ivf_kind_name(trailer->kind));
 	nulls[3] = !ours;
 	values[4] = Int32GetDatum(header->pd_lower - (int) SizeOfPageHeaderData);
 	nulls[4] = verdict != PAGE_OK;

@@ -141,6 +141,57 @@ monitor_copy_page(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy
 	return verdict;
 }
 
+/* An aligned copy of a page, which may hold anything. */
+Page
+monitor_copy_bytea(bytea *raw)
+{
+	char	   *page;
+
+	if (VARSIZE_ANY_EXHDR(raw) != BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the page has %zu bytes, but a page of this server has %d",
+						(Size) VARSIZE_ANY_EXHDR(raw), BLCKSZ),
+				 errhint("Pass what get_raw_page() of the extension pageinspect returns.")));
+	page = palloc(BLCKSZ);
+	memcpy(page, VARDATA_ANY(raw), BLCKSZ);
+	return (Page) page;
+}
+
+/* The same for a sound page with a special area of that size. */
+Page
+monitor_page_from_bytea(bytea *raw, Size special_size)
+{
+	Page		page = monitor_copy_bytea(raw);
+
+	switch (page_check(page, special_size))
+	{
+		case PAGE_OK:
+			break;
+		case PAGE_ZERO:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the page is empty (all zero)")));
+			break;
+		case PAGE_FORMAT:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the page has format version %d, but this vecdb reads version %d",
+							PageGetTrailer(page)->format, VECDB_PAGE_FORMAT)));
+			break;
+		case PAGE_BROKEN:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the page is not a sound page of a vecdb index"),
+					 errdetail("Expected page id %04x and special size %d, got %04x and %d.",
+							   VECDB_PAGE_ID, (int) special_size,
+							   PageGetTrailer(page)->page_id,
+							   BLCKSZ - ((PageHeader) page)->pd_special)));
+			break;
+	}
+	return page;
+}
+
 /* The answer will be rows in a tuplestore, which lives as long as the query. */
 void
 monitor_begin_rows(FunctionCallInfo fcinfo)

@@ -33,10 +33,16 @@ extern PageVerdict monitor_copy_page(Relation rel, BlockNumber blkno,
 									 BufferAccessStrategy strategy,
 									 Size special_size, char *image);
 
+extern Page monitor_copy_bytea(bytea *raw);
+extern Page monitor_page_from_bytea(bytea *raw, Size special_size);
+
 /* Answers of several rows, and of one. */
 extern void monitor_begin_rows(FunctionCallInfo fcinfo);
 extern void monitor_put_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
 extern Datum monitor_record(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
+
+/* inspect_hnsw.c */
+extern const char *hnsw_kind_name(uint8 kind);
 
 /* inspect_ivf.c */
 extern const char *ivf_kind_name(uint8 kind);

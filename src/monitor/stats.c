@@ -3,7 +3,7 @@
  * stats.c
  *	  vecdb_index_stats: numbers of an index that SHOW and pg_class lack.
  *
- * The plain answer reads the metapage and the directory, so its row counts
+ * The plain answer reads the metapage (and ivfflat's directory), so its row counts
  * are those of the build or of the last VACUUM.  The detailed one reads every
  * page and counts what is there now.
  *
@@ -16,6 +16,7 @@
 
 #include "am/options.h"
 #include "compat.h"
+#include "hnsw/hnsw_private.h"
 #include "ivf/ivf_private.h"
 #include "monitor/monitor.h"
 
@@ -134,6 +135,145 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 		ivf_put_pages(fcinfo, index, &meta);
 }
 
+/* Nodes, links, rows and pages by kind, from a pass over all pages. */
+static void
+hnsw_put_pages(FunctionCallInfo fcinfo, Relation index, const HnswIndex *hnsw)
+{
+	static const char *const names[] = {"pages_free", "pages_meta", "pages_mean",
+	"pages_node", "pages_entry", "pages_tids", "pages_continuation"};
+	const HnswMetaPageData *meta = &hnsw->meta;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	uint64		pages[lengthof(names)] = {0};
+	uint64		live = 0;
+	uint64		dead = 0;
+	uint64		rows = 0;
+	uint64		links = 0;
+	uint64		nprotected = 0;
+	uint64		entries = 0;
+	uint64		zero = 0;
+	uint64		broken = 0;
+	PGAlignedBlock image;
+
+	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
+	{
+		Page		page = (Page) image.data;
+		PageVerdict verdict;
+
+		CHECK_FOR_INTERRUPTS();
+		verdict = monitor_copy_page(index, blkno, strategy, HNSW_SPECIAL_SIZE, image.data);
+		if (verdict == PAGE_ZERO)
+		{
+			zero++;
+			continue;
+		}
+		if (verdict != PAGE_OK || HnswPageKind(page) >= lengthof(names))
+		{
+			broken++;
+			continue;
+		}
+		pages[HnswPageKind(page)]++;
+		if (HnswPageKind(page) == HNSW_PAGE_NODE)
+			for (int place = 1; place <= meta->nodes_per_page; place++)
+			{
+				HnswNode	node = hnsw_node_at(hnsw, page, place);
+
+				if (node == NULL)
+					continue;
+				if ((node->flags & HNSW_NODE_LIVE) == 0)
+				{
+					dead++;
+					continue;
+				}
+				live++;
+				rows += ItemPointerIsValid(&node->tid);
+				links += node->neighbours;
+				for (int i = 0; i < node->neighbours; i++)
+					nprotected += HnswLinkIsProtected(&HnswNodeLinks(meta, node)[i]);
+			}
+		else if (HnswPageKind(page) == HNSW_PAGE_ENTRY)
+			entries += Min(HnswPageEntryCount(page), meta->entries_per_page);
+		else if (HnswPageKind(page) == HNSW_PAGE_TIDS)
+			for (int i = 1; i <= HNSW_CHUNKS_PER_PAGE; i++)
+			{
+				HnswChunk	chunk = HnswPageGetChunk(page, i);
+
+				if (chunk->owner_block != InvalidBlockNumber)
+					rows += Min(chunk->count, HNSW_CHUNK_TIDS);
+			}
+	}
+	FreeAccessStrategy(strategy);
+
+	put(fcinfo, "rows_now", rows);
+	put(fcinfo, "nodes_now", live);
+	put(fcinfo, "nodes_dead", dead);
+	put(fcinfo, "entries", entries);
+	if (live > 0)
+	{
+		put(fcinfo, "links_mean", (double) links / live);
+		put(fcinfo, "links_protected_mean", (double) nprotected / live);
+	}
+	for (int i = 0; i < lengthof(names); i++)
+		put(fcinfo, names[i], pages[i]);
+	put(fcinfo, "pages_zero", zero);
+	put(fcinfo, "pages_broken", broken);
+}
+
+static void
+hnsw_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
+{
+	HnswMetaPageData meta;
+	HnswSearch	search;
+	double		bytes = (double) RelationGetNumberOfBlocks(index) * BLCKSZ;
+
+	/* not the cached one, whose counts are old */
+	hnsw_meta_read(index, &meta);
+	put(fcinfo, "dimensions", meta.dims);
+	put(fcinfo, "rows", meta.rows);
+	put(fcinfo, "nodes", meta.nodes);
+	put(fcinfo, "bytes", bytes);
+	if (meta.rows > 0)
+		put(fcinfo, "bytes_per_row", bytes / meta.rows);
+	put(fcinfo, "m", meta.m);
+	put(fcinfo, "ef_construction", meta.ef_construction);
+	put(fcinfo, "slots", meta.slots);
+	put(fcinfo, "code_bits", meta.bits);
+	put(fcinfo, "code_dimensions", meta.code_dims);
+	put(fcinfo, "nodes_per_page", meta.nodes_per_page);
+	put(fcinfo, "node_bytes", meta.node_size);
+	for (int i = 0; i < meta.num_targets; i++)
+	{
+		put(fcinfo, psprintf("visits_for_recall_%g", meta.targets[i].recall),
+			meta.targets[i].visits);
+		put(fcinfo, psprintf("gamma_for_recall_%g", meta.targets[i].recall),
+			meta.targets[i].gamma);
+	}
+
+	hnsw_search_options(index, &search);
+	if (search.ef_search == 0)
+	{
+		double		visits;
+		float		gamma = hnsw_gamma_for(&meta, search.target_recall, &visits);
+
+		put(fcinfo, "target_recall", search.target_recall);
+		put(fcinfo, "gamma", gamma);
+		put(fcinfo, "visits", visits);
+	}
+	else
+		put(fcinfo, "ef_search", search.ef_search);
+
+	put(fcinfo, "session_rows_dropped", hnsw_session_dropped);
+
+	if (detailed)
+	{
+		HnswIndex  *hnsw = palloc(hnsw_index_size(&meta));
+
+		hnsw_index_fill(hnsw, &meta, NULL);
+		hnsw_put_pages(fcinfo, index, hnsw);
+		pfree(hnsw);
+	}
+}
+
 /* vecdb_index_stats(index regclass, detailed boolean) */
 Datum
 vecdb_index_stats(PG_FUNCTION_ARGS)
@@ -142,7 +282,10 @@ vecdb_index_stats(PG_FUNCTION_ARGS)
 
 	monitor_begin_rows(fcinfo);
 	monitor_open(PG_GETARG_OID(0), AccessShareLock, &target);
-	ivf_put_stats(fcinfo, target.index, PG_GETARG_BOOL(1));
+	if (monitor_is_hnsw(&target))
+		hnsw_put_stats(fcinfo, target.index, PG_GETARG_BOOL(1));
+	else
+		ivf_put_stats(fcinfo, target.index, PG_GETARG_BOOL(1));
 	monitor_close(&target);
 	return (Datum) 0;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Search Debian's packages by meaning: load them, build an index, measure it, ask it.
+"""Search Debian's packages by meaning: load them, build the indexes, measure them, ask.
 
 Usage: demo.py DATA
   DATA  folder of the data: this one (8 bits a value), or the full set (float16)
@@ -32,9 +32,9 @@ SHOWN = ["a program to edit PDF files",
          "strategy game with ancient civilisations",
          "view the stars and planets",
          "download web sites for reading offline"]
-SETTINGS = [("index, target_recall = 0.80", "0.80"),
-            ("index, nothing set", None),
-            ("index, target_recall = 0.99", "0.99")]
+TARGETS = [("target_recall = 0.80", "0.80"),
+           ("nothing set", None),
+           ("target_recall = 0.99", "0.99")]
 
 SCHEMA = """
 CREATE TABLE packages (
@@ -56,7 +56,10 @@ CREATE TABLE questions (
 CREATE TABLE demo_state (state jsonb NOT NULL);
 COMMENT ON TABLE demo_state IS 'what make demo loaded, so that its next run can tell whether to start over';
 """
-CREATE_INDEX = "CREATE INDEX packages_embedding_idx ON packages USING ivfflat (embedding vector_cosine_ops)"
+METHODS = ["ivfflat", "hnsw"]
+ASKED = "hnsw"                  # answers the questions
+SEARCH_ALL = {"ivfflat": "SET ivfflat.probes = 32768", "hnsw": "SET hnsw.ef_search = 2147483647"}
+CREATE_INDEX = "CREATE INDEX packages_embedding_{0} ON packages USING {0} (embedding vector_cosine_ops)"
 NEAREST = b"SELECT id FROM packages ORDER BY embedding <=> $1 LIMIT %d" % K
 LOOK_UP = b"SELECT id FROM packages WHERE id = $1"
 
@@ -98,10 +101,10 @@ class Progress:
             full = int(share * 24)
             bar = ("━" * full + "╌" * (24 - full)) if UTF8 else ("#" * full + "." * (24 - full))
             parts.insert(0, f"{bar} {share * 100:3.0f} %")
-        self._line(f"  {self.what:<28} " + "  ".join(parts))
+        self._line(f"  {self.what:<30} " + "  ".join(parts))
 
     def done(self, result):
-        self._line(f"  {self.what:<28} {result}")
+        self._line(f"  {self.what:<30} {result}")
         if TTY:
             print()
 
@@ -186,7 +189,7 @@ class Data:
         for name in ("base.f16.npy" if self.full else "base.i8.npy", "base.tsv.gz"):
             with open(self._path(name), "rb") as f:
                 h.update(f.read())
-        h.update(SCHEMA.encode() + CREATE_INDEX.encode())
+        h.update(SCHEMA.encode() + "".join(CREATE_INDEX.format(m) for m in METHODS).encode())
         return h.hexdigest()
 
     def recall(self, query, found):
@@ -254,12 +257,17 @@ def stored_state(conn, fingerprint):
     # All rows came in by one transaction, so a row of another one is a change, and so is a missing row.
     same = conn.execute("SELECT count(*) = %(rows)s AND count(*) FILTER (WHERE xmin::text = %(xid)s) = %(rows)s"
                         " FROM packages", state).fetchone()[0]
-    index = conn.execute("SELECT pg_get_indexdef(indexrelid) FROM pg_index"
-                         " WHERE indexrelid = to_regclass('packages_embedding_idx') AND indisvalid").fetchone()
-    if not same or index is None or index[0] != state["indexdef"]:
-        say("  The table packages or its index was changed since the last run: loading again.")
+    if not same or index_definitions(conn) != state["indexes"]:
+        say("  The table packages or an index of it was changed since the last run: loading again.")
         return None
     return state
+
+
+def index_definitions(conn):
+    """All indexes of the embedding: another one would answer where ours shall."""
+    return [d for d, in conn.execute("SELECT pg_get_indexdef(indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = indexrelid"
+                                     " WHERE indrelid = 'packages'::regclass AND indisvalid"
+                                     " AND NOT indisunique ORDER BY relname")]
 
 
 def load(conn, data):
@@ -288,14 +296,15 @@ PROGRESS = """SELECT phase, tuples_done, tuples_total, blocks_done, blocks_total
               FROM pg_stat_progress_create_index WHERE pid = %s"""
 
 
-def build(conn):
+def build(conn, method):
     """CREATE INDEX in a thread of its own, while a second connection watches how far it is."""
-    line = Progress("building the index")
+    line = Progress(f"building {method}")
+    statement = CREATE_INDEX.format(method)
     failed = []
 
     def run():
         try:
-            conn.execute(CREATE_INDEX)
+            conn.execute(statement)
         except BaseException as e:      # handed to the caller below
             failed.append(e)
 
@@ -319,12 +328,12 @@ def build(conn):
     if failed:
         raise failed[0]
     took = time.monotonic() - start
-    line.done(f"{seconds(took)}   {CREATE_INDEX[CREATE_INDEX.index('USING'):]}")
+    line.done(f"{seconds(took)}   {statement[statement.index('USING'):]}")
     return took
 
 
 def prepare(conn, data):
-    """The loaded table with its index and the facts about both."""
+    """The loaded table with its indexes and the facts about them."""
     conn.execute("CREATE EXTENSION IF NOT EXISTS vecdb")
     fingerprint = data.fingerprint()
     state = stored_state(conn, fingerprint)
@@ -333,14 +342,14 @@ def prepare(conn, data):
         return state
     state = load(conn, data)
     state["fingerprint"] = fingerprint
-    state["build"] = build(conn)
+    state["build"] = {method: build(conn, method) for method in METHODS}
     # VACUUM too, so that autovacuum has no reason to come while we measure.
     line = Progress("VACUUM, ANALYZE")
     start = time.monotonic()
     conn.execute("VACUUM (ANALYZE) packages")
     conn.execute("VACUUM (ANALYZE) questions")
     line.done(seconds(time.monotonic() - start))
-    state["indexdef"] = conn.execute("SELECT pg_get_indexdef('packages_embedding_idx'::regclass)").fetchone()[0]
+    state["indexes"] = index_definitions(conn)
     conn.execute("INSERT INTO demo_state VALUES (%s)", (json.dumps(state),))
     return state | {"fresh": True}
 
@@ -382,40 +391,62 @@ def run(what, statement, parameters):
     return rows, p50, p99
 
 
+def prefer(conn, method):
+    """
+    Two indexes lie on one column, and the planner takes the one that looks cheaper: for this session, each other
+    one is told to search all of itself.
+    """
+    for other in METHODS:
+        if other != method:
+            conn.execute(SEARCH_ALL[other])
+
+
 def plan(conn, parameter):
-    """How the server answers the query: the plan's node types, outermost first, and workers."""
-    nodes, workers = [], 0
+    """How the server answers the query: the plan's node types, outermost first; the index, if any; workers."""
+    nodes, index, workers = [], None, 0
     with conn.cursor() as cur:
         text = "[" + ",".join(repr(float(x)) for x in parameter) + "]"
         node = cur.execute("EXPLAIN (FORMAT JSON) " + NEAREST.decode().replace("$1", f"'{text}'")).fetchone()[0][0]["Plan"]
     while node:
         nodes.append(node["Node Type"])
+        index = node.get("Index Name", index)
         workers = node.get("Workers Planned", workers)
         node = node.get("Plans", [None])[0]
-    return nodes, workers
+    return nodes, index, workers
+
+
+def check_plan(conn, data, label, method):
+    """Error unless the query is answered by the method's index, or without one where it is None. Returns workers."""
+    nodes, index, workers = plan(conn, data.queries[0])
+    wanted = f"packages_embedding_{method}" if method else None
+    if index != wanted:
+        raise RuntimeError(f"the planner answers \"{label}\" by {' / '.join(nodes)} with {index or 'no index'}"
+                           f" where {wanted or 'none'} was expected")
+    return workers
 
 
 def measure(data):
     """Each way to answer on a connection of its own, so that no setting outlives its turn."""
     results = []
 
-    def one(label, settings, sample, wanted, short):
+    def one(label, settings, sample, method):
         with psycopg.connect(autocommit=True) as conn:
             for s in settings:
                 conn.execute(s)
-            nodes, workers = plan(conn, data.queries[0])
-            if wanted not in nodes:
-                raise RuntimeError(f"the planner answers \"{label}\" by {' / '.join(nodes)} where {wanted} was expected")
+            if method:
+                prefer(conn, method)
+            workers = check_plan(conn, data, label, method)
+            rows, p50, p99 = run(label, Statement(conn, b"nearest", NEAREST), [data.parameters[i] for i in sample])
+            recall = float(np.mean([data.recall(q, found) for q, found in zip(sample, rows)]))
             if workers:
                 label += f", {workers + 1} processes"
-            rows, p50, p99 = run(short, Statement(conn, b"nearest", NEAREST), [data.parameters[i] for i in sample])
-            recall = float(np.mean([data.recall(q, found) for q, found in zip(sample, rows)]))
-            results.append((label, len(sample), recall, p50, p99))
+            results.append((method, label, len(sample), recall, p50, p99))
 
-    one("exact scan", ["SET enable_indexscan = off"], range(0, HELD, HELD // EXACT_SAMPLE), "Seq Scan", "exact scan")
-    for label, target in SETTINGS:
-        settings = [f"SET vecdb.target_recall = {target}"] if target else []
-        one(label, settings, range(HELD), "Index Scan", label)
+    one("exact scan", ["SET enable_indexscan = off"], range(0, HELD, HELD // EXACT_SAMPLE), None)
+    for method in METHODS:
+        for label, target in TARGETS:
+            settings = [f"SET vecdb.target_recall = {target}"] if target else []
+            one(f"{method}, {label}", settings, range(HELD), method)
 
     with psycopg.connect(autocommit=True) as conn:
         keys = np.random.default_rng(1).integers(0, data.rows, HELD)
@@ -438,7 +469,8 @@ def processor():
 
 
 def report(conn, data, state, results, floor):
-    table_size, index_size = conn.execute("SELECT pg_table_size('packages'), pg_relation_size('packages_embedding_idx')").fetchone()
+    table_size = conn.execute("SELECT pg_table_size('packages')").fetchone()[0]
+    index_size = {m: conn.execute(f"SELECT pg_relation_size('packages_embedding_{m}')").fetchone()[0] for m in METHODS}
     version = conn.execute("SHOW server_version").fetchone()[0].split()[0]
     simd = conn.execute("SELECT vecdb_simd()").fetchone()[0]
     default = conn.execute("SHOW vecdb.target_recall").fetchone()[0]
@@ -450,22 +482,22 @@ def report(conn, data, state, results, floor):
     facts = [("rows", f"{data.rows:,} packages: {source}"),
              ("dimensions", f"{data.dims}, cosine distance"),
              ("table", f"{size(table_size)}, loaded in {seconds(state['load'])}{again}"),
-             ("index", f"{size(index_size)}, built in {seconds(state['build'])}{again}"),
+             *((m, f"{size(index_size[m])}, built in {seconds(state['build'][m])}{again}") for m in METHODS),
              ("server", f"PostgreSQL {version}, kernels {simd}, {processor()}")]
     say()
     for name, value in facts:
         say(f"  {name:<11} {cut(value, max(WIDTH - 14, 40))}")
     say()
 
-    exact = results[0][3]
+    exact = results[0][4]
     rows = [(f"the {K} nearest", "queries", f"recall@{K}", "p50", "p99", "speed-up"), None]
-    for i, (label, n, recall, p50, p99) in enumerate(results):
-        if label == "index, nothing set":
+    for i, (method, label, n, recall, p50, p99) in enumerate(results):
+        if label.endswith(", nothing set"):
             label += f" ({default})"
+        if i > 0 and method != results[i - 1][0]:
+            rows.append(None)
         rows.append((label, f"{n:,}", f"{recall:.3f}", latency(p50), latency(p99),
                      NONE if i == 0 else f"{exact / p50:.{1 if exact < 100 * p50 else 0}f} {TIMES}"))
-        if i == 0:
-            rows.append(None)
     rows += [None, ("floor: a row by its key", f"{HELD:,}", NONE, latency(floor[0]), latency(floor[1]), "")]
     table(rows, "<>>>>>")
     say(f"  {NEAREST.decode()}")
@@ -475,8 +507,10 @@ def report(conn, data, state, results, floor):
 
 def ask(data):
     say()
-    say("  Five questions, as a person would type them (the index, nothing set):")
+    say(f"  Five questions, as a person would type them ({ASKED}, nothing set):")
     with psycopg.connect(autocommit=True) as conn:
+        prefer(conn, ASKED)
+        check_plan(conn, data, "five questions", ASKED)
         nearest = Statement(conn, b"nearest", NEAREST)
         for text in SHOWN:
             q = HELD + data.questions[HELD:].index(text)

@@ -361,10 +361,10 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 				visit = state->reader.visits[ordinal];
 				state->reader.visits[ordinal].out = true;
 			}
-			else if (!graph_search_complete(state->reader.search) &&
-					 state->iterative_scan != ITERATIVE_SCAN_OFF &&
+			else if (state->iterative_scan != ITERATIVE_SCAN_OFF &&
 					 state->reader.nvisits < state->max_visits)
 			{
+				/* memory used up; or nodes that only other entries lead to */
 				finish(scan, state);
 				continue;
 			}

@@ -19,6 +19,9 @@
 
 #include "hnsw/hnsw_private.h"
 
+/* How often a reader may meet a chunk that has left the chain, at one place. */
+#define MAX_MISSES			10
+
 static void
 add(HnswTids *tids, ItemPointer tid)
 {
@@ -56,6 +59,9 @@ void
 hnsw_tids_read(Relation index, const HnswIndex *hnsw, HnswNodeId id, ItemPointer tid,
 			   BlockNumber chunk_block, OffsetNumber chunk_offset, HnswTids *tids)
 {
+	BlockNumber last_missed = InvalidBlockNumber;
+	OffsetNumber last_missed_offset = 0;
+	int			misses = 0;
 	uint64		steps;
 
 again:
@@ -94,6 +100,14 @@ again:
 				page_corrupted(index, HnswNodeIdBlock(id),
 							   "Node %u has its first chunk at (%u,%u), which is not its own.",
 							   HnswNodeIdOffset(id), missed, missed_offset);
+			/* a chunk that left the chain is not in it again and again */
+			misses = missed == last_missed && missed_offset == last_missed_offset ? misses + 1 : 1;
+			if (misses > MAX_MISSES)
+				page_corrupted(index, HnswNodeIdBlock(id),
+							   "The chain of node %u leads to (%u,%u), which is not its own.",
+							   HnswNodeIdOffset(id), missed, missed_offset);
+			last_missed = missed;
+			last_missed_offset = missed_offset;
 			goto again;
 		}
 		for (int i = 0; i < chunk->count; i++)

@@ -173,9 +173,75 @@ plan_chunks(HnswBuilder *builder)
 	return nchunks;
 }
 
+typedef struct Longest
+{
+	float		augmented;
+	uint32		node;
+} Longest;
+
+static int
+longest_cmp(const void *pa, const void *pb)
+{
+	const Longest *a = pa;
+	const Longest *b = pb;
+
+	if (a->augmented != b->augmented)
+		return a->augmented < b->augmented ? -1 : 1;
+	return a->node < b->node ? -1 : a->node > b->node;
+}
+
+/*
+ * The longest vectors are the answer to most inner products, but where they are
+ * much longer than all others they lie alone, with few links to them: make k of
+ * them entries.  The longer a vector, the less it was augmented, and that
+ * coordinate is the product with its axis, rotated.  Returns how many are new.
+ */
+static uint32
+choose_longest(HnswBuilder *builder, uint32 k)
+{
+	const HnswBuildShared *shared = builder->shared;
+	const HnswIndex *hnsw = builder->hnsw;
+	const uint32 *order = hnsw_build_order(builder);
+	float	   *axis = palloc0(sizeof(float) * hnsw->index_dims);
+	float	   *rotated = palloc(sizeof(float) * hnsw->meta.padded);
+	Longest    *longest = palloc(sizeof(Longest) * 2 * k);
+	uint32		kept = 0;
+	uint32		n = 0;
+
+	axis[hnsw->index_dims - 1] = 1;
+	rotate(&hnsw->rotation, axis, rotated);
+	for (uint32 i = 0; i < shared->nodes; i++)
+	{
+		if (i % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		longest[kept].node = order[i];
+		longest[kept].augmented = kernel->ip_half(rotated, hnsw_build_half(builder, order[i]),
+												  hnsw_build_row(builder, order[i])->scale,
+												  hnsw->meta.padded);
+		if (++kept == 2 * k)
+		{
+			qsort(longest, kept, sizeof(Longest), longest_cmp);
+			kept = k;
+		}
+	}
+	qsort(longest, kept, sizeof(Longest), longest_cmp);
+	for (uint32 i = 0; i < Min(kept, k); i++)
+	{
+		HnswBuildRow *row = hnsw_build_row(builder, longest[i].node);
+
+		n += !row->entry;
+		row->entry = true;
+	}
+	pfree(axis);
+	pfree(rotated);
+	pfree(longest);
+	return n;
+}
+
 /*
  * Mark the nodes of the entry table: all roots, and one of each of so many
- * equal parts of all nodes.  Returns how many.
+ * equal parts of all nodes; for inner product also half as many of the longest.
+ * Returns how many.
  */
 static uint32
 choose_entries(HnswBuilder *builder)
@@ -199,6 +265,8 @@ choose_entries(HnswBuilder *builder)
 		n += !row->entry;
 		row->entry = true;
 	}
+	if (shared->meta.metric == METRIC_IP && wanted > 1)
+		n += choose_longest(builder, wanted / 2);
 	return n;
 }
 

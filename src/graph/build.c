@@ -8,7 +8,7 @@
  *	codes		the vector, as bytes with one scale (or as floats, if short)
  *	factors		scale and squared length of the code
  *	nodes		rank, flags, number of edges, and the edges
- *	lengths		the distance of each edge, wanted when the list is pruned
+ *	lengths		the distance of each edge, in short, wanted when the list is pruned
  *
  * A node is inserted by a best-first search, which keeps the nearest nodes it
  * meets.  Its neighbours are chosen among them by the alpha rule (prune.h), and
@@ -196,7 +196,7 @@ lay_out(Build *b, const GraphBuildParams *params, size_t *size)
 	b->max_protected = params->degree / 2;
 	b->candidates = params->window > MIN_CANDIDATES ? params->window : MIN_CANDIDATES;
 
-	per_node = b->code_stride + sizeof(Factors) + b->node_stride + sizeof(float) * b->slots;
+	per_node = b->code_stride + sizeof(Factors) + b->node_stride + sizeof(uint16_t) * b->slots;
 	if (n > (SIZE_MAX / 2 - at) / per_node)
 		return false;
 	b->codes = at;
@@ -206,7 +206,7 @@ lay_out(Build *b, const GraphBuildParams *params, size_t *size)
 	b->nodes = at;
 	at = align_to(at + n * b->node_stride, LINE);
 	b->lengths = at;
-	at = align_to(at + n * sizeof(float) * b->slots, LINE);
+	at = align_to(at + n * sizeof(uint16_t) * b->slots, LINE);
 	*size = at + LINE;			/* to align the block itself */
 	return true;
 }
@@ -236,10 +236,33 @@ node_of(const Build *b, uint32_t node)
 	return (Node *) ((char *) b + b->nodes + (size_t) node * b->node_stride);
 }
 
-static inline float *
+static inline uint16_t *
 lengths_of(const Build *b, uint32_t node)
 {
-	return (float *) ((char *) b + b->lengths) + (size_t) node * b->slots;
+	return (uint16_t *) ((char *) b + b->lengths) + (size_t) node * b->slots;
+}
+
+/*
+ * The distance of an edge in 16 bits: a float that is not negative, without its sign
+ * and its last 15 bits, rounded (by 1/512 at most).
+ */
+static inline uint16_t
+shorten(float length)
+{
+	uint32_t	bits;
+
+	memcpy(&bits, &length, sizeof(bits));
+	return (uint16_t) ((bits + 0x4000) >> 15);
+}
+
+static inline float
+lengthen(uint16_t length)
+{
+	uint32_t	bits = (uint32_t) length << 15;
+	float		result;
+
+	memcpy(&result, &bits, sizeof(result));
+	return result;
 }
 
 size_t
@@ -579,7 +602,7 @@ prune_list(Worker *w, uint32_t number, int n)
 {
 	Build	   *b = w->b;
 	Node	   *node = node_of(b, number);
-	float	   *lengths = lengths_of(b, number);
+	uint16_t   *lengths = lengths_of(b, number);
 	bool		all = n <= b->params.degree;
 	int			count = n;
 
@@ -594,7 +617,7 @@ prune_list(Worker *w, uint32_t number, int n)
 		if (!all)
 			edge |= EDGE_SETTLED;
 		__atomic_store_n(&node->edges[i], edge, __ATOMIC_RELEASE);
-		lengths[i] = w->lengths[place];
+		lengths[i] = shorten(w->lengths[place]);
 	}
 	__atomic_store_n(&node->count, (uint16_t) count, __ATOMIC_RELEASE);
 }
@@ -603,10 +626,12 @@ static int
 load_list(Worker *w, uint32_t number)
 {
 	Node	   *node = node_of(w->b, number);
+	const uint16_t *lengths = lengths_of(w->b, number);
 	int			count = node->count;
 
 	memcpy(w->edges, node->edges, sizeof(uint32_t) * count);
-	memcpy(w->lengths, lengths_of(w->b, number), sizeof(float) * count);
+	for (int i = 0; i < count; i++)
+		w->lengths[i] = lengthen(lengths[i]);
 	return count;
 }
 
@@ -622,7 +647,7 @@ add_edge(Worker *w, uint32_t number, uint32_t edge, float length)
 	count = node->count;
 	if (count < b->slots)
 	{
-		lengths_of(b, number)[count] = length;
+		lengths_of(b, number)[count] = shorten(length);
 		__atomic_store_n(&node->edges[count], edge, __ATOMIC_RELEASE);
 		__atomic_store_n(&node->count, (uint16_t) (count + 1), __ATOMIC_RELEASE);
 	}
@@ -904,7 +929,7 @@ insert(Worker *w, uint32_t number, int n_starts)
 {
 	Build	   *b = w->b;
 	Node	   *node = node_of(b, number);
-	float	   *lengths = lengths_of(b, number);
+	uint16_t   *lengths = lengths_of(b, number);
 	int			found;
 	int			count;
 	int			parent = -1;
@@ -951,7 +976,8 @@ insert(Worker *w, uint32_t number, int n_starts)
 		bool		settled = !(substitute && i == parent);
 
 		w->targets[i] = other;
-		w->target_lengths[i] = lengths[i] = w->lengths[w->chosen[i]];
+		w->target_lengths[i] = w->lengths[w->chosen[i]];
+		lengths[i] = shorten(w->target_lengths[i]);
 		__atomic_store_n(&node->edges[i], other | (settled ? EDGE_SETTLED : 0),
 						 __ATOMIC_RELAXED);
 		if (parent >= 0 && rank <= other_rank)

@@ -75,7 +75,7 @@ extern void graph_build_run(void *mem, int participant, void *scratch,
 							void (*interrupt) (void *arg), void *arg);
 
 /*
- * The result.  neighbours: nearest first, at most degree; is_protected[i]: the edge is the
+ * The result.  neighbours: nearest first (but for 1/512), at most degree; is_protected[i]: the edge is the
  * protected in-edge of that neighbour.  A skipped node has none.
  */
 extern int	graph_build_neighbours(const void *mem, uint32_t node,

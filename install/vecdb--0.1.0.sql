@@ -336,6 +336,23 @@ CREATE FUNCTION vecdb_index_stats(
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
 	'size and rows of an index (as of build or last VACUUM), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method. detailed reads every page and counts anew';
 
+CREATE FUNCTION vecdb_hnsw_build_memory(rows bigint, dims integer, m integer DEFAULT 16)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vecdb_hnsw_build_memory(bigint, integer, integer) IS
+	'bytes of maintenance_work_mem with which an hnsw index over so many vectors is built in memory';
+
+CREATE FUNCTION vecdb_hnsw_layout(
+	dims integer,
+	m integer DEFAULT 16,
+	OUT slots integer, OUT bits integer, OUT code_dims integer,
+	OUT nodes_per_page integer, OUT node_bytes integer,
+	OUT continuation_pages integer, OUT bytes_per_row integer
+) RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION vecdb_hnsw_layout(integer, integer) IS
+	'how an hnsw index over such vectors lies on pages: neighbours of a node at most, bits of a code a dimension and dimensions it covers, nodes a page, bytes of a node, pages of its own for each vector, bytes a row in all';
+
 -- Pages may show values of rows: for superusers and roles that may read all data.
 CREATE FUNCTION vecdb_page_header(
 	page bytea,

@@ -12,8 +12,8 @@
  * everything is done.
  *
  * All phases but the sample are shared with parallel workers: all of them run
- * participate(), over one block of memory laid out by plan_area(), in dynamic
- * shared memory or, for a serial build, in our own.
+ * participate(), over one block of memory laid out by hnsw_memory.c, in
+ * dynamic shared memory or, for a serial build, in our own.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,10 +50,6 @@
 /* Rows that tell mean and radius */
 #define SAMPLE_ROWS			2000
 #define SAMPLE_ROWS_MIN		64
-/* Fewer dimensions are given to the graph unrotated: see graph_form() */
-#define PLAIN_DIMS			32
-#define MIN_CAPACITY		16
-#define GRAPH_SEED			UINT64CONST(0x67726170687365)
 
 /* The whole of a build, in the leader. */
 typedef struct HnswBuild
@@ -500,68 +496,6 @@ hnsw_parallel_build(dsm_segment *seg, shm_toc *toc)
 	table_close(builder.heap, heap_lock);
 }
 
-/* Room for n more things in the area, on cache lines of their own. */
-static Size
-reserve(Size *total, Size n, Size size)
-{
-	Size		at = *total;
-
-	*total = add_size(at, TYPEALIGN(64, mul_size(n, size)));
-	return at;
-}
-
-/* Lay out the area. */
-static void
-plan_area(HnswBuildShared *plan)
-{
-	const HnswMetaPageData *meta = &plan->meta;
-	HnswArea   *area = &plan->area;
-	Size		n = plan->graph.capacity;
-	Size		total = 0;
-
-	area->mean = reserve(&total, meta->dims + 1, sizeof(float));
-	area->queries = reserve(&total, plan->nqueries, mul_size(sizeof(float), meta->padded));
-	area->panels = reserve(&total, kernel_panels_size(plan->nqueries, meta->padded), sizeof(float));
-	area->nearest = reserve(&total, (Size) plan->participants * plan->nqueries,
-							sizeof(HnswNearest) * HNSW_CALIBRATION_K);
-	area->measures = reserve(&total, plan->nqueries, sizeof(HnswMeasure));
-	area->rows = reserve(&total, n, sizeof(HnswBuildRow));
-	area->halves = reserve(&total, n, mul_size(sizeof(uint16), meta->padded));
-	area->slots = reserve(&total, n, 2 * sizeof(uint32));
-	area->graph = reserve(&total, graph_build_size(&plan->graph), 1);
-	area->total = total;
-}
-
-/*
- * Lay out the area for so many rows, or as many as fit the memory, and so many
- * participants.
- */
-static void
-plan_memory(HnswBuildShared *plan, int participants, Size memory, double rows)
-{
-	Size		row_size = sizeof(HnswBuildRow) + sizeof(uint16) * plan->meta.padded;
-	double		most = Min(Min(rows, (double) memory / row_size), (1 << 30) - 1);
-	uint32		low = MIN_CAPACITY;
-	uint32		high = Max((uint32) most, MIN_CAPACITY);
-
-	plan->participants = participants;
-	plan->graph.participants = participants;
-	plan->nqueries = hnsw_calibration_queries(memory / 16, &plan->meta);
-	while (low < high)
-	{
-		uint32		middle = low + (high - low + 1) / 2;
-
-		plan->graph.capacity = middle;
-		plan_area(plan);
-		if (plan->area.total <= memory)
-			low = middle;
-		else
-			high = middle - 1;
-	}
-	plan->graph.capacity = low;
-	plan_area(plan);
-}
-
 /* What the participants find when they are let go, but for their number. */
 static void
 init_shared(HnswBuild *build, const HnswBuildShared *plan)
@@ -715,19 +649,6 @@ init_meta(Relation index, HnswMetaPageData *meta)
 				 errmsg("ef_construction must be greater than or equal to 2 * m")));
 }
 
-/* The graph that these options and these data want. */
-static void
-plan_graph(GraphBuildParams *graph, const HnswMetaPageData *meta)
-{
-	int			index_dims = meta->dims + (meta->metric == METRIC_IP ? 1 : 0);
-
-	graph->dim = index_dims <= PLAIN_DIMS ? index_dims : meta->padded;
-	graph->degree = meta->slots;
-	graph->window = meta->ef_construction;
-	graph->alpha = HNSW_ALPHA;
-	graph->seed = GRAPH_SEED;
-}
-
 IndexBuildResult *
 hnswbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 {
@@ -748,15 +669,15 @@ hnswbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	init_meta(index, &plan.meta);
 	sample_rows(&build, &plan.meta, memory, &rows);
 	plan.estimated_rows = rows.rows;
-	plan_graph(&plan.graph, &plan.meta);
+	hnsw_build_plan_graph(&plan);
 
-	/* as many as there can reasonably be, and some that came meanwhile */
-	capacity = (rows.rows + 4 * rows.error) * 1.01 + 64;
+	/* as many as there can reasonably be */
+	capacity = hnsw_build_capacity(rows.rows + 4 * rows.error);
 	workers = plan_build_workers(heap, index, indexInfo);
-	plan_memory(&plan, workers + 1, memory, capacity);
+	hnsw_build_plan_memory(&plan, workers + 1, memory, capacity);
 	if (workers == 0 || !begin_parallel(&build, &plan, workers))
 	{
-		plan_memory(&plan, 1, memory, capacity);
+		hnsw_build_plan_memory(&plan, 1, memory, capacity);
 		build.shared = palloc(sizeof(HnswBuildShared));
 		build.area = palloc_extended(plan.area.total, MCXT_ALLOC_HUGE);
 		init_shared(&build, &plan);

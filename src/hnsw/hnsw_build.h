@@ -190,6 +190,13 @@ extern void hnsw_build_sync(HnswBuilder *builder);
 extern void hnsw_build_phase(HnswBuilder *builder, int phase, double total);
 extern void hnsw_build_progress(HnswBuilder *builder, double done);
 
+/* hnsw_memory.c */
+#define HNSW_BUILD_MAX_ROWS		((1 << 30) - 1) /* as graph/build.h allows */
+extern double hnsw_build_capacity(double rows);
+extern void hnsw_build_plan_graph(HnswBuildShared *plan);
+extern void hnsw_build_plan_memory(HnswBuildShared *plan, int participants, Size memory,
+								   double rows);
+
 /* hnsw_write.c: duplicates, pages */
 extern void hnsw_build_clear_slots(HnswBuilder *builder);
 extern void hnsw_build_merge(HnswBuilder *builder);

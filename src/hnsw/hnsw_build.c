@@ -374,7 +374,8 @@ insert_spooled(HnswBuilder *builder)
 	HnswInsert *insert;
 	HnswValue	value;
 
-	hnsw_build_phase(builder, HNSW_PHASE_INSERT, shared->spooled);
+	if (shared->spooled > 0)
+		hnsw_build_phase(builder, HNSW_PHASE_INSERT, shared->spooled);
 	if (builder->spool == NULL)
 		return;
 
@@ -693,6 +694,7 @@ hnswbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	else
 		pfree(build.area);
 
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, HNSW_PHASE_WRITE);
 	if (RelationNeedsWAL(index))
 		log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
 	return result;

@@ -594,6 +594,40 @@ sort_candidates(Worker *w, int n)
 }
 
 /*
+ * The same, but where the rule leaves less than half the list, the nearest of
+ * those it rejected fill it up to there.  Around a point with many others at
+ * about the same distance in many dimensions the rule leaves each of them that
+ * one neighbour, which cannot link back to all: they could not be found.
+ */
+static int
+choose_enough(Worker *w, int n, int max)
+{
+	int			taken = choose(w, n, max);
+	int			enough = n < max / 2 ? n : max / 2;
+	int			next = 0;
+	int			ours = taken;
+
+	for (int place = 0; place < n && taken < enough; place++)
+	{
+		if (next < ours && w->chosen[next] == place)
+			next++;
+		else
+			w->chosen[taken++] = place;
+	}
+	/* two ascending runs become one */
+	for (int i = ours; i < taken; i++)
+	{
+		int			place = w->chosen[i];
+		int			at = i;
+
+		for (; at > 0 && w->chosen[at - 1] > place; at--)
+			w->chosen[at] = w->chosen[at - 1];
+		w->chosen[at] = place;
+	}
+	return taken;
+}
+
+/*
  * Replace the list of a node, locked or the caller's own, by the best of the n
  * candidates in w->edges and w->lengths, in any order.
  */
@@ -608,7 +642,7 @@ prune_list(Worker *w, uint32_t number, int n)
 
 	sort_candidates(w, n);
 	if (!all)
-		count = choose(w, n, b->params.degree);
+		count = choose_enough(w, n, b->params.degree);
 	for (int i = 0; i < count; i++)
 	{
 		int			place = all ? i : w->chosen[i];
@@ -943,7 +977,7 @@ insert(Worker *w, uint32_t number, int n_starts)
 		w->edges[i] = pool_node(w->pool[i]);
 		w->lengths[i] = pool_distance(w->pool[i]);
 	}
-	count = choose(w, found, b->params.degree);
+	count = choose_enough(w, found, b->params.degree);
 
 	/* who will hold the protected edge: one of those chosen, or any other */
 	for (int i = 0; i < count && parent < 0; i++)

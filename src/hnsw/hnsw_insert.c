@@ -33,6 +33,7 @@
 
 #include "miscadmin.h"
 #include "storage/freespace.h"
+#include "storage/indexfsm.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
 
@@ -68,6 +69,8 @@ hnsw_insert_begin(Relation index, bool building)
 	hnsw_query_alloc(insert->hnsw, &insert->query);
 	hnsw_value_alloc(insert->hnsw, &insert->value);
 	hnsw_reader_init(&insert->reader, index, insert->hnsw, &insert->query, SEARCH_BYTES, true);
+	/* many dead nodes, on their way out, must not hold up an insert */
+	insert->reader.visit_limit = 20 * insert->ef + 1000;
 	MemoryContextSwitchTo(old);
 	return insert;
 }
@@ -246,6 +249,8 @@ find_place(HnswInsert *insert, OffsetNumber *place, bool *fresh)
 				*place = 1;
 				*fresh = true;
 				RelationSetTargetBlock(index, blkno);
+				/* CONT pages are looked for while this one is locked */
+				RecordUsedIndexPage(index, blkno);
 				return buf;
 			}
 			page_release(buf);
@@ -376,9 +381,9 @@ choose_victim(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, boo
 	int			n = node->neighbours;
 	float		to_value[HNSW_MAX_SLOTS];
 	int			farthest = -1;
-	float		farthest_distance = -1;
+	float		farthest_distance = -INFINITY;
 	int			occluded = -1;
-	float		occluded_distance = -1;
+	float		occluded_distance = -INFINITY;
 	bool		redundant = false;
 
 	rabitq_estimate(&insert->query.codes, owner->distance, codes, factors, n, to_value);
@@ -422,9 +427,9 @@ choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
 	uint16	   *half = palloc(sizeof(uint16) * padded);
 	float	   *x = palloc(sizeof(float) * padded);
 	int			farthest = -1;
-	float		farthest_distance = -1;
+	float		farthest_distance = -INFINITY;
 	int			occluded = -1;
-	float		occluded_distance = -1;
+	float		occluded_distance = -INFINITY;
 	bool		redundant = false;
 
 	for (int i = 0; i < n; i++)
@@ -618,6 +623,28 @@ entry_wanted(HnswInsert *insert)
 		(random_next(&random) >> 11) * 0x1.0p-53 * sqrt(nodes) < 1;
 }
 
+/*
+ * Where the alpha rule leaves less than "enough" of n candidates, add the
+ * nearest of the others.  Around a point with many others at about the same
+ * distance in many dimensions the rule leaves each of them that one neighbour,
+ * which cannot link back to all: they could not be found.
+ */
+static int
+fill_up(int *chosen, int nchosen, int n, int enough)
+{
+	int			ours = nchosen;
+	int			next = 0;
+
+	for (int i = 0; i < n && nchosen < enough; i++)
+	{
+		if (next < ours && chosen[next] == i)
+			next++;
+		else
+			chosen[nchosen++] = i;
+	}
+	return nchosen;
+}
+
 /* Insert a formed value. */
 void
 hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
@@ -657,14 +684,27 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 		distances[i] = candidates[i].distance;
 	nchosen = graph_prune(n, distances, NULL, meta->slots, HNSW_ALPHA, false,
 						  pair_distance, &pair, chosen);
-	for (int i = 0; i < nchosen; i++)
-		rank = Max(rank, candidates[chosen[i]].rank + 1);
+	nchosen = fill_up(chosen, nchosen, n, meta->slots / 2);
+	/* of any candidate: each of them may have to hold the protected in-edge */
+	for (int i = 0; i < n; i++)
+		rank = Max(rank, candidates[i].rank + 1);
 
 	id = write_node(insert, value, tid, candidates, chosen, nchosen, rank);
 	for (anchor = 0; anchor < nchosen; anchor++)
 		if (hnsw_insert_link(insert, id, value, &candidates[chosen[anchor]], true))
 			break;
-	if (anchor == nchosen || entry_wanted(insert))
+	if (anchor == nchosen)
+	{
+		int			other = 0;
+
+		/* those chosen are full: any other will do */
+		while (other < n &&
+			   !hnsw_insert_link(insert, id, value, &candidates[other], true))
+			other++;
+		if (other == n)
+			hnsw_insert_entry(insert, id, value);
+	}
+	else if (entry_wanted(insert))
 		hnsw_insert_entry(insert, id, value);
 	for (int i = 0; i < nchosen; i++)
 		if (i != anchor)

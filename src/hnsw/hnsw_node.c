@@ -152,6 +152,8 @@ visit_node(void *arg, uint64_t id, uint64_t next, float *distance,
 		page_release(buf);
 		return -1;
 	}
+	if (unlikely(reader->visit_limit > 0 && reader->nvisits >= reader->visit_limit))
+		graph_search_stop(reader->search);
 	prefetch_part(ahead, 0, codes_at / 2);
 
 	visit->tid = node->tid;

@@ -110,6 +110,7 @@ typedef struct HnswReader
 	HnswVisit  *visits;			/* by the search's ordinal */
 	uint32		nvisits;
 	uint32		max_visits;
+	uint32		visit_limit;	/* then stop, or 0 */
 	bool		keep_own;		/* for inserts: ... */
 	uint16	   *own;			/* ... padded halves of each visit */
 

@@ -423,7 +423,7 @@ hnsw_repair_page(HnswVacuum *vac, BlockNumber blkno)
 	PageVerdict verdict;
 	Buffer		buf = page_read_any(vac->index, blkno, BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE,
 									vac->info->strategy, &verdict);
-	char	   *copy;
+	PGAlignedBlock copy;
 
 	if (verdict != PAGE_OK || HnswPageKind(BufferGetPage(buf)) != HNSW_PAGE_NODE)
 	{
@@ -431,13 +431,12 @@ hnsw_repair_page(HnswVacuum *vac, BlockNumber blkno)
 		return;
 	}
 	old = MemoryContextSwitchTo(vac->insert->row_context);
-	copy = palloc(BLCKSZ);
-	memcpy(copy, BufferGetPage(buf), BLCKSZ);
+	memcpy(copy.data, BufferGetPage(buf), BLCKSZ);
 	page_release(buf);
 
 	for (int offset = 1; offset <= meta->nodes_per_page; offset++)
 	{
-		HnswNode	node = hnsw_node_at(vac->hnsw, (Page) copy, offset);
+		HnswNode	node = hnsw_node_at(vac->hnsw, (Page) copy.data, offset);
 		HnswNodeId	id = HnswNodeIdMake(blkno, offset);
 		HnswLink   *links;
 		bool		is_dead;
@@ -458,7 +457,7 @@ hnsw_repair_page(HnswVacuum *vac, BlockNumber blkno)
 		}
 		if (lost)
 			repair_list(vac, id);
+		MemoryContextReset(vac->insert->row_context);
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(vac->insert->row_context);
 }

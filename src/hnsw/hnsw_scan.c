@@ -41,8 +41,12 @@
 #define FINISH_SHARE		4
 /* ... but no sooner than that: the first visits are what the search is for */
 #define FINISH_MIN			1000
+/* strict order gathers so many times what it hands out, beyond ef_search */
+#define LOOK_AHEAD			4
 /* off is pgvector's: no more rows than that where nobody set ef_search */
 #define EF_OFF				40
+/* bytes that a search of some hundred visits needs */
+#define SCAN_BYTES_MIN		(256 * 1024.0)
 /*
  * The bound handed out allows for so much greater rounding errors than any seen
  * before: else a row with a greater one, hardly farther than the last, would have
@@ -67,6 +71,11 @@ typedef struct HnswScanState
 	uint32		limit;			/* nodes to hand out at most, or 0 */
 	uint32		nodes_out;
 
+	/* strict order beyond ef: see search_node() */
+	uint32		ef;
+	CandidatePool *ahead;		/* visits: a TID's block is the ordinal */
+	uint64		gathered;
+
 	/* the last pass */
 	bool		finishing;
 	CandidatePool *rest;		/* nodes: a TID is where the node lies */
@@ -75,7 +84,8 @@ typedef struct HnswScanState
 	HnswTids	tids;
 	uint32		next_tid;
 
-	double		bound;			/* handed out last */
+	double		bound;			/* the greatest handed out */
+	double		row_bound;		/* of the node at hand */
 	float		max_error;		/* of the nodes so far */
 	float		max_norm;
 	uint64		dropped;
@@ -125,6 +135,9 @@ hnswrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 	if (state->rest)
 		pool_free(state->rest);
 	state->rest = NULL;
+	if (state->ahead)
+		pool_free(state->ahead);
+	state->ahead = NULL;
 
 	if (keys && scan->numberOfKeys > 0)
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
@@ -217,7 +230,8 @@ finish(IndexScanDesc scan, HnswScanState *state)
 				own = half;
 			}
 			/* now they are known: see next_bound() */
-			state->max_error = Max(state->max_error, node->error);
+			if (isfinite(node->error))
+				state->max_error = Max(state->max_error, node->error);
 			state->max_norm = Max(state->max_norm, node->norm);
 			ItemPointerSet(&place, blkno, offset);
 			pool_add(state->rest, hnsw_distance(&state->query, own, node->scale), &place);
@@ -249,7 +263,8 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	count_index_search(scan);
 	old = MemoryContextSwitchTo(state->context);
 	hnsw_search_options(index, &search);
-	state->max_bytes = (Size) Min(work_mem * 1024.0 * search.scan_mem_multiplier, 1e18);
+	state->max_bytes = (Size) Min(Max(work_mem * 1024.0 * search.scan_mem_multiplier, SCAN_BYTES_MIN),
+									(double) MaxAllocHugeSize);
 	prepare(state, index);
 	hnsw_meta_read(index, &meta);
 
@@ -289,6 +304,8 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);
 	state->finish_visits = Max(state->finish_visits, 4 * (uint32) Min(effort.ef, INT_MAX / 8));
 	state->finishing = false;
+	state->ef = effort.ef;
+	state->gathered = effort.ef;
 	state->nodes_out = 0;
 	state->tids.n = state->next_tid = 0;
 	state->bound = -get_float8_infinity();
@@ -313,18 +330,69 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
 	if (!state->has_query)
 		return true;
 
+	own = hnsw_lower_bound(&state->query, distance, error, norm);
+	/* nothing can be said of it: the executor finds its place */
+	if (isinf(error) || own == -get_float8_infinity())
+		return true;
 	if (!state->finishing)
 	{
 		state->max_error = Max(state->max_error, ERROR_MARGIN * error);
 		state->max_norm = Max(state->max_norm, norm);
 	}
-	own = hnsw_lower_bound(&state->query, distance, error, norm);
 	*bound = hnsw_lower_bound(&state->query, distance, state->max_error, state->max_norm);
 	*bound = Max(*bound, state->bound);
 	if (own >= *bound)
 		return true;
 	*bound = own;
 	return state->iterative_scan != ITERATIVE_SCAN_STRICT;
+}
+
+/*
+ * The nearest node that the search has for us; false when it has none.
+ *
+ * With ef_search set, the search gives the ef nearest it has seen, then goes on
+ * with twice as many, and may find nearer ones than it gave before.  In strict
+ * order these would be lost, so beyond the first ef a node is handed out only when
+ * LOOK_AHEAD times as many have been gathered.
+ */
+static bool
+search_node(HnswScanState *state, uint32 *ordinal, float *distance)
+{
+	GraphSearch *search = state->reader.search;
+	ItemPointerData place;
+	uint64		id;
+	bool		ordered;
+	double		d;
+
+	if (state->reader.nvisits >= state->max_visits)
+		graph_search_stop(search);
+	if (state->iterative_scan != ITERATIVE_SCAN_STRICT || state->ef == 0 ||
+		state->nodes_out < state->ef)
+		return graph_search_next(search, &id, ordinal, distance, &ordered);
+
+	if (state->gathered < (uint64) LOOK_AHEAD * state->nodes_out)
+	{
+		/* half as many more, so that this is seldom */
+		uint64		wanted = (uint64) LOOK_AHEAD * state->nodes_out * 3 / 2;
+
+		if (state->ahead == NULL)
+			state->ahead = pool_create(state->max_bytes);
+		while (state->gathered < wanted && state->reader.nvisits < state->finish_visits &&
+			   graph_search_next(search, &id, ordinal, distance, &ordered))
+		{
+			ItemPointerSet(&place, *ordinal, FirstOffsetNumber);
+			pool_add(state->ahead, *distance, &place);
+			state->gathered++;
+		}
+		pool_end_batch(state->ahead);
+		/* the search is at its end, or the last pass is due: what there is will do */
+		state->gathered = Max(state->gathered, wanted);
+	}
+	if (!pool_pop(state->ahead, &d, &place))
+		return graph_search_next(search, &id, ordinal, distance, &ordered);
+	*ordinal = ItemPointerGetBlockNumberNoCheck(&place);
+	*distance = d;
+	return true;
 }
 
 /* Take what the search visited next: fills state->tids.  False at the end. */
@@ -339,16 +407,13 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 		uint64		id;
 		uint32		ordinal;
 		float		distance;
-		bool		ordered;
 
 		if (state->limit > 0 && state->nodes_out >= state->limit)
 			return false;
 
 		if (!state->finishing)
 		{
-			if (state->reader.nvisits >= state->max_visits)
-				graph_search_stop(state->reader.search);
-			if (graph_search_next(state->reader.search, &id, &ordinal, &distance, &ordered))
+			if (search_node(state, &ordinal, &distance))
 			{
 				if (state->iterative_scan != ITERATIVE_SCAN_OFF &&
 					state->reader.nvisits >= state->finish_visits &&
@@ -359,6 +424,7 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 					continue;
 				}
 				visit = state->reader.visits[ordinal];
+				id = visit.node;
 				state->reader.visits[ordinal].out = true;
 			}
 			else if (state->iterative_scan != ITERATIVE_SCAN_OFF &&
@@ -473,7 +539,8 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 		MemoryContextSwitchTo(old);
 		if (!found)
 			return false;
-		state->bound = bound;
+		state->row_bound = bound;
+		state->bound = Max(state->bound, bound);
 	}
 	tid = &state->tids.tids[state->next_tid++];
 	if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) >= state->heap_blocks))
@@ -482,7 +549,7 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 	scan->xs_heaptid = *tid;
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = state->has_query;
-	scan->xs_orderbyvals[0] = Float8GetDatum(state->bound);
+	scan->xs_orderbyvals[0] = Float8GetDatum(state->row_bound);
 	scan->xs_orderbynulls[0] = !state->has_query;
 	return true;
 }
@@ -496,6 +563,8 @@ hnswendscan(IndexScanDesc scan)
 	/* a tuplesort may own files, which no memory context closes */
 	if (state->rest)
 		pool_free(state->rest);
+	if (state->ahead)
+		pool_free(state->ahead);
 	MemoryContextDelete(state->context);
 	scan->opaque = NULL;
 }

@@ -51,6 +51,12 @@ hnsw_chunk_at(Page page, OffsetNumber offset, HnswNodeId owner)
 	return chunk;
 }
 
+static int
+tid_cmp(const void *a, const void *b)
+{
+	return ItemPointerCompare((ItemPointer) a, (ItemPointer) b);
+}
+
 /*
  * All TIDs of a node, as its head said when it was visited (tid, chunk_*); tids is
  * emptied first, and grows in the current memory context.
@@ -119,6 +125,18 @@ again:
 			page_corrupted(index, HnswNodeIdBlock(id), "The chunks of node %u go round in circles.",
 						   HnswNodeIdOffset(id));
 	}
+
+	/* a chunk that was freed behind us may have become the node's first one */
+	if (steps > 0)
+	{
+		uint32		kept = 0;
+
+		qsort(tids->tids, tids->n, sizeof(ItemPointerData), tid_cmp);
+		for (uint32 i = 0; i < tids->n; i++)
+			if (kept == 0 || tid_cmp(&tids->tids[kept - 1], &tids->tids[i]) != 0)
+				tids->tids[kept++] = tids->tids[i];
+		tids->n = kept;
+	}
 }
 
 /*
@@ -138,6 +156,7 @@ add_chunk(Relation index, const HnswMetaPageData *layout, Buffer node_buf,
 	HnswNode	node;
 	HnswChunk	chunk;
 	BlockNumber block;
+	BlockNumber steps = 0;
 
 	while ((block = HnswPageGetMeta(BufferGetPage(meta_buf))->tids_room) != InvalidBlockNumber)
 	{
@@ -158,8 +177,8 @@ add_chunk(Relation index, const HnswMetaPageData *layout, Buffer node_buf,
 
 		/* it is full: the next one */
 		next = HnswPageGetOpaque(page)->next;
-		if (next == block)
-			page_corrupted(index, block, "The page follows itself.");
+		if (next == block || ++steps > RelationGetNumberOfBlocks(index))
+			page_corrupted(index, block, "The list of pages with room for TIDs goes round in circles.");
 		page_release(buf);
 		buf = InvalidBuffer;
 		page_edit_begin(&edit, index, building);

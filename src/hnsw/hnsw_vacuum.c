@@ -601,9 +601,12 @@ free_orphan_cont(HnswVacuum *vac, BlockNumber blkno)
 	page_release(buf);
 	if (!is_cont)
 		return;
+	/* the node's page may not have reached the disk, nor the file its length */
 	if (HnswNodeIdBlock(owner) == blkno || HnswNodeIdBlock(owner) >= RelationGetNumberOfBlocks(vac->index))
-		page_corrupted(vac->index, blkno, "The page continues node (%u,%u).",
-					   HnswNodeIdBlock(owner), HnswNodeIdOffset(owner));
+	{
+		(void) free_cont_page(vac, owner, blkno);
+		return;
+	}
 	buf = page_read_any(vac->index, HnswNodeIdBlock(owner), BUFFER_LOCK_SHARE, HNSW_SPECIAL_SIZE,
 						NULL, &verdict);
 	node = verdict == PAGE_OK ?

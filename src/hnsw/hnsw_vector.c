@@ -99,6 +99,18 @@ transform(const HnswIndex *hnsw, const float *x, double augment, float *out, dou
 }
 
 /*
+ * Does the operator know the norm?  Where its square is hardly a float any more,
+ * or none, what the operator says has little to do with directions.
+ */
+static bool
+is_precise(const float *x, int dims)
+{
+	float		normsq = kernel->normsq(x, dims);
+
+	return normsq >= 1e-30f && normsq <= 1e37f;
+}
+
+/*
  * Make the value of dims floats; value's arrays are the caller's.  False when
  * it has no place in the index.
  */
@@ -140,6 +152,8 @@ hnsw_value_form(const HnswIndex *hnsw, const float *x, HnswValue *value)
 	else
 		value->error = (sqrt(errorsq) + ROUNDING_BEFORE * size) * (1 + FLT_EPSILON);
 	value->norm = sqrt(kernel->normsq_double(value->x, padded)) * (1 + FLT_EPSILON);
+	if (hnsw->metric == METRIC_COSINE && !is_precise(x, hnsw->meta.dims))
+		value->error = INFINITY;
 
 	/*
 	 * What leaves the range of float on the way has its place in the middle,
@@ -232,6 +246,8 @@ hnsw_query_form(HnswQuery *query, const float *x)
 	query->error = ROUNDING_BEFORE * size;
 	if (hnsw->metric == METRIC_L1)
 		query->error *= sqrt(hnsw->meta.padded);
+	if (hnsw->metric == METRIC_COSINE && !is_precise(x, hnsw->meta.dims))
+		query->error = INFINITY;
 	prepare_codes(query, query->x);
 	if (hnsw->metric == METRIC_IP)
 		uncentre(query);
@@ -288,6 +304,7 @@ hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm
 	int			padded = hnsw->meta.padded;
 	double		relative = sum_error(padded);
 	double		slack = error + query->error;
+	double		tiny = padded * (double) FLT_MIN;	/* underflow of a sum of products */
 	double		bound;
 
 	if (!(fabsf(distance) < FLT_MAX))
@@ -295,11 +312,13 @@ hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm
 	switch (hnsw->metric)
 	{
 		case METRIC_L2:
-			bound = sqrt(distance * (1 - relative)) - slack;
+			bound = sqrt(Max(distance * (1 - relative) - tiny, 0)) - slack;
 			bound = Max(bound, 0) * (1 - relative);
+			/* the operator's own sum may have lost as much */
+			bound = sqrt(Max(bound * bound - tiny, 0));
 			break;
 		case METRIC_COSINE:
-			bound = sqrt(distance * (1 - relative)) - slack;
+			bound = sqrt(Max(distance * (1 - relative) - tiny, 0)) - slack;
 			bound = Max(bound, 0);
 			bound = bound * bound / 2 - 4 * relative;
 			break;
@@ -321,8 +340,11 @@ hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm
 				bound = ((double) distance - query->base) / 2 - query->mean_ip;
 				bound -= query->norm * (error + ROUNDING_BEFORE * mean_norm + relative * (true_norm + norm)) +
 					query->error * true_norm +
-					FLT_EPSILON * (fabs(query->base) + fabs(distance));
-				bound /= query->scale;
+					FLT_EPSILON * (fabs(query->base) + fabs(distance)) + tiny;
+				bound = bound / query->scale - tiny;
+				/* the operator's sum may leave the range of float: -Infinity */
+				if (bound < -FLT_MAX / 4)
+					return -INFINITY;
 				break;
 			}
 		default:

@@ -291,6 +291,13 @@ class Comparison:
                 for _ in range(search.get("repeats", 1))]
         search["passes"].append({name: median([r[name] for r in runs]) for name in runs[0]})
 
+    def beside_one(self, engine, job):
+        """A pass with more clients, and right before it one of one client: "alone" has that one's queries a second."""
+        alone = {**job, "clients": 1, "passes": []}
+        self.one(engine, alone)
+        self.one(engine, job)
+        job.setdefault("alone", []).append(alone["passes"][0]["qps"])
+
     def timed(self):
         start = time.monotonic()
         for number in range(self.passes):
@@ -324,10 +331,10 @@ class Comparison:
             pairs = [(engine, result, self.extra_job(result, search, clients))
                      for engine, result in self.live for search in self.telling(result)]
             for number in range(min(3, self.passes)):
-                turn = pairs[number % max(1, len(pairs)):] + pairs[:number % max(1, len(pairs))]
-                for engine, result, job in turn:
+                turn = number % max(1, len(pairs))
+                for engine, result, job in pairs[turn:] + pairs[:turn]:
                     if (engine, result) in self.live and f"{clients} clients" not in result["extras"].get("not measured", {}):
-                        self.optional(engine, result, f"{clients} clients", self.one, engine, job)
+                        self.optional(engine, result, f"{clients} clients", self.beside_one, engine, job)
         for result in self.results:
             result["searches"] = [s for s in result["searches"] if s["passes"]]
 

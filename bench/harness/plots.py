@@ -174,7 +174,7 @@ def recall_plot(run, data, stem):
     if floor:
         axes.axhline(1e6 / floor, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
         axes.text(0.01, 1e6 / floor, "the floor: a look-up by primary key over SQL", transform=axes.get_yaxis_transform(),
-                  fontsize=8.5, color=GREY, va="bottom", ha="left")
+                  fontsize=8.5, color=GREY, va="bottom", ha="left", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=2)
     axes.grid(True, color="#e3e3e3", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_xlabel("recall@10: share of the ten true nearest rows found (axis stretched towards 1)", color=GREY)

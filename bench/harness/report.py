@@ -277,17 +277,15 @@ def page_text(pages):
 
 
 def clients_table(results):
-    """Queries a second with more than one client, beside one client at the same setting."""
+    """Queries a second with more than one client, and with one client right before each pass of it."""
     rows = []
     for r in results:
         for s in r["searches"]:
             if s["clients"] == 1 or not s["passes"]:
                 continue
-            one = next((o for o in plain(r) if o["setting"] == s["setting"]), None)
-            qps = measure.median(measure.column(s, "qps"))
-            alone = measure.median(measure.column(one, "qps")) if one else None
-            rows.append([title(r), options_text(s["setting"]), s["clients"], share(s["recall"].get("10")), number(alone), number(qps),
-                         f"{qps / alone:.2f}" if qps and alone else "–"] +
+            qps, alone = measure.column(s, "qps"), s.get("alone") or [None]
+            rows.append([title(r), options_text(s["setting"]), s["clients"], share(s["recall"].get("10")), number(measure.median(alone)),
+                         number(measure.median(qps)), ratio_text(measure.ratios(qps, alone))] +
                         [number(measure.median(measure.column(s, n))) for n in ("p50", "p95", "p99")])
     if not rows:
         return ""

@@ -85,7 +85,7 @@ def dataset():
 
 
 def options(**more):
-    given = dict(passes=2, builds=1, k=10, clients=(1,), queries=None, quick=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
+    given = dict(passes=2, builds=1, k=10, clients=(1, 2), queries=None, quick=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
     return argparse.Namespace(**{**given, **more})
 
 
@@ -264,6 +264,18 @@ def ivfflat():
         for p in s["passes"]:
             if not (p["us"] > 0 and p["p50"] > 0 and p["p99"] >= p["p50"] and p["qps"] > 0):
                 raise AssertionError(f"figures out of order: {p}")
+
+
+@point("two clients are measured beside one; libraries are said to have one only")
+def two_clients():
+    both = [s for s in result("vecdb ivfflat")["searches"] if s["clients"] == 2]
+    if not both:
+        raise AssertionError("no search with two clients")
+    for s in both:
+        equal((len(s["passes"]), len(s["alone"])), (2, 2))
+    for r in engines()["results"]:
+        if r["name"] not in ("vecdb", "pgvector") and "2 clients" not in r["extras"].get("not measured", {}):
+            raise AssertionError(f"{r['key']}: nothing is said of two clients")
 
 
 @point("what an index costs is measured: seconds, bytes, memory, pages, the floor")

@@ -11,11 +11,11 @@ ABOUT = {"compare": "two to five minutes a data set", "ivfflat": "a quarter of a
          "million": "three minutes", "preset": "ten minutes to half an hour", "all": "a night", "profile": "two minutes", "check": "a minute a data set"}
 
 
-def common(parser, passes=5):
+def common(parser):
     """The options of everything that measures."""
     o = parser.add_argument_group("how to measure")
-    o.add_argument("--passes", type=at_least(1), default=None, metavar="N", help=f"interleaved passes; medians are reported ({passes}; quick: 3)")
-    o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched, and one longer than 20 s is not repeated (2; quick: 1)")
+    o.add_argument("--passes", type=at_least(1), default=None, metavar="N", help="interleaved passes; medians are reported (15; quick: 5)")
+    o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched, and one longer than 60 s is not repeated (3; quick: 1)")
     o.add_argument("--k", type=at_least(1), default=10, metavar="K", help="rows a query asks for (10)")
     o.add_argument("--clients", type=numbers, default=None, metavar="1,2", help="numbers of clients (1,2; quick: 1)")
     o.add_argument("--queries", type=at_least(1), default=None, metavar="N", help="ask only so many queries (all of the data set's; quick: 300)")
@@ -117,8 +117,8 @@ def parser():
 
 def settle(o):
     """Defaults that depend on --quick."""
-    o.passes = o.passes or (3 if o.quick else 5)
-    o.builds = o.builds or (1 if o.quick else 2)
+    o.passes = o.passes or (5 if o.quick else 15)
+    o.builds = o.builds or (1 if o.quick else 3)
     o.clients = o.clients or ((1,) if o.quick else (1, 2))
     o.queries = o.queries or (300 if o.quick else None)
     return o

@@ -1,9 +1,9 @@
 """measure.py: runs the engines of a comparison side by side, and does its arithmetic.
 
 A comparison has passes. In each pass every engine answers at every one of its settings; the order is
-mixed anew for each pass (by a seed), and settings of like rank of all engines stay together, so
+mixed anew for each pass (by a seed), and settings of like recall of all engines stay together, so
 that a machine that gets slower or faster meanwhile does so for all. What is compared within a pass is
-thus seconds apart. A ratio is formed pass by pass; what is reported is the median and the range.
+thus a second or two apart. Passes are short and many: what disturbs a shared machine lasts longer than that. A ratio is formed pass by pass; what is reported is the median and the range.
 
 Everything measured goes into plain dictionaries that become the JSON of the run; report.py and plots.py
 work from that JSON alone.
@@ -24,11 +24,11 @@ import traceback
 
 TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)
 STATISTICS = {"us": "latency, mean", "cpu": "processor time", "p50": "latency, p50"}
-MIN_PASS = 0.25             # seconds that a pass of a fast search lasts at least, by repeating it
+MIN_PASS = 0.08             # seconds that a pass of a fast search lasts at least, by repeating it
 MAX_REPEATS = 8
 MIN_QUERIES = 50            # a slow search is timed on a part of the queries, but on so many at least
-LONG_BUILD = 20             # seconds; a build that takes longer is not repeated
-WARMUP_QUERIES = 40         # of an exact scan, whose recall needs no measuring on all of them
+LONG_BUILD = 60             # seconds; a build that takes longer is not repeated
+EXACT_QUERIES = 10          # of an exact scan, which takes as long for any query
 
 
 def say(text):
@@ -135,22 +135,20 @@ def growth(sizes, values):
 
 # ---- order of work --------------------------------------------------------------------------------
 
-def schedule(counts, number, seed=1):
+def schedule(recalls, number, seed=1):
     """The order of one pass: a list of (engine, setting), both numbers from 0.
 
-    counts: the number of settings of each engine. Settings of like rank (an engine's sweep goes from fast to
-    accurate) form a block; blocks are shuffled, and within a block the engines rotate from pass to pass.
+    recalls: for each engine the recall of each of its settings. What is compared at equal recall shall be measured at the same
+    time: settings of like recall form a block, about one of each engine. Blocks are shuffled, and within a block the order
+    rotates from pass to pass.
     """
-    length = max(counts, default=0)
-    blocks = [[] for _ in range(length)]
-    for engine, count in enumerate(counts):
-        for setting in range(count):
-            rank = round(setting * (length - 1) / (count - 1)) if count > 1 else length // 2
-            blocks[rank].append((engine, setting))
+    jobs = sorted((recall, e, s) for e, own in enumerate(recalls) for s, recall in enumerate(own))
+    size = max(1, sum(1 for own in recalls if own))
+    blocks = [[(e, s) for _, e, s in jobs[i:i + size]] for i in range(0, len(jobs), size)]
     random.Random(f"{seed} {number}").shuffle(blocks)
     order = []
     for block in blocks:
-        turn = number % len(block) if block else 0
+        turn = number % len(block)
         order += block[turn:] + block[:turn]
     return order
 
@@ -260,7 +258,7 @@ class Comparison:
                     continue
                 curve = setting.get("curve") if isinstance(setting.get("curve"), str) else None
                 setting = {name: value for name, value in setting.items() if name != "curve"}
-                chosen = self.chosen(WARMUP_QUERIES) if engine.index == "exact" else self.chosen(None)
+                chosen = self.chosen(EXACT_QUERIES) if engine.index == "exact" else self.chosen(None)
                 answer = engine.search(setting, self.k, clients=1, queries=self.ds.queries[chosen])
                 search = {"setting": setting, "k": self.k, "clients": 1, "passes": [], "note": answer.note,
                           "recall": {str(k): self.recall(answer.ids, k, chosen) for k in (1, 10, 100) if k <= self.k}}
@@ -307,7 +305,7 @@ class Comparison:
                 if hasattr(engine, "floor"):
                     result["floor"].append(engine.floor())
             self.each("the floor", floor)
-            for e, s in schedule([len(result["searches"]) for _, result in live], number, self.seed):
+            for e, s in schedule([[s["recall"].get("10", 0) for s in result["searches"]] for _, result in live], number, self.seed):
                 engine, result = live[e]
                 if (engine, result) not in self.live:
                     continue

@@ -572,6 +572,8 @@ check_codes(HnswCheck *hnsw, HnswNodeId id, HnswNode node)
 		check_report(hnsw->check, CHECK_DAMAGE, "link_code", HnswNodeIdBlock(id), HnswNodeIdOffset(id),
 					 "Code or factors of the link to (%u,%u) are not those of its vector.",
 					 HnswNodeIdBlock(to), HnswNodeIdOffset(to));
+		/* one is enough: a damaged vector shows in all of its node's links */
+		return;
 	}
 }
 

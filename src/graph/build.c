@@ -510,7 +510,8 @@ permute(const Build *b, uint32_t count, uint32_t ticket)
  * Each candidate taken is compared with all that are left, and what it rejects
  * drops out: the same distances as graph_prune() computes, but in batches.
  * Candidates that were chosen together before (EDGE_SETTLED) did not reject one
- * another then and do not now, so their distance is not wanted.
+ * another then, or were kept all the same (choose_enough()), and do not now: so
+ * their distance is not wanted.
  */
 static int
 choose(Worker *w, int n, int max)

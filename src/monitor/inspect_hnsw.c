@@ -136,9 +136,9 @@ hnsw_metapage_info(PG_FUNCTION_ARGS)
 	n++;
 	values[n] = block_datum(meta->tids_room, &nulls[n]);
 	n++;
-	values[n++] = PointerGetDatum(floats_datum(recalls, ntargets));
-	values[n++] = PointerGetDatum(floats_datum(gammas, ntargets));
-	values[n++] = PointerGetDatum(floats_datum(visits, ntargets));
+	values[n++] = floats_datum(recalls, ntargets);
+	values[n++] = floats_datum(gammas, ntargets);
+	values[n++] = floats_datum(visits, ntargets);
 	values[n++] = Int64GetDatum((int64) meta->nodes);
 	values[n++] = Int64GetDatum((int64) meta->rows);
 	flaw = page_meta_flaw(page, meta);

@@ -26,7 +26,7 @@ TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)
 STATISTICS = {"us": "latency, mean", "cpu": "processor time", "p50": "latency, p50"}
 MIN_PASS = 0.08             # seconds that a pass of a fast search lasts at least, by repeating it
 MAX_REPEATS = 8
-MIN_QUERIES = 50            # a slow search is timed on a part of the queries, but on so many at least
+MIN_QUERIES = 40            # a slow search is timed on a part of the queries, but on so many at least
 LONG_BUILD = 60             # seconds; a build that takes longer is not repeated
 EXACT_QUERIES = 10          # of an exact scan, which takes as long for any query
 
@@ -167,7 +167,7 @@ class Comparison:
     recall. After run(), results and missing hold the outcome.
     """
 
-    def __init__(self, ds, engines, recall, passes=5, k=10, clients=(1,), seed=1, builds=1, budget=4.0,
+    def __init__(self, ds, engines, recall, passes=5, k=10, clients=(1,), seed=1, builds=1, budget=0.15,
                  extras=(), k100=True, top=0.99):
         self.ds, self.engines, self.recall = ds, list(engines), recall
         self.passes, self.k, self.clients, self.seed, self.builds = passes, k, clients, seed, builds

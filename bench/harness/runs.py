@@ -82,7 +82,7 @@ class Run:
             limit_settings(engine, only, o.quick)
         comparison = measure.Comparison(
             ds, engines, recall_of(ds), passes=o.passes, k=min(o.k, len(ds.base)), clients=o.clients, seed=o.seed, builds=o.builds,
-            top=o.top, budget=0.3, extras=() if o.quick else extras, k100=k100 and depth >= 100 and not o.quick)
+            top=o.top, budget=0.15, extras=() if o.quick or o.no_writes else extras, k100=k100 and depth >= 100 and not o.quick)
         comparison.run()
         self.data.append({"name": ds.name, "label": LABELS.get(ds.name, ds.name), "rows": len(ds.base), "dims": int(ds.base.shape[1]),
                           "metric": ds.metric, "queries": len(ds.queries), "about": ds.about})

@@ -85,7 +85,7 @@ def dataset():
 
 
 def options(**more):
-    given = dict(passes=2, builds=1, k=10, clients=(1, 2), queries=None, quick=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
+    given = dict(passes=2, builds=1, k=10, clients=(1, 2), queries=None, quick=False, no_writes=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
     return argparse.Namespace(**{**given, **more})
 
 

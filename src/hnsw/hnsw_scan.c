@@ -43,6 +43,8 @@
 #define FINISH_MIN			1000
 /* strict order gathers so many times what it hands out, beyond ef_search */
 #define LOOK_AHEAD			4
+/* rows beyond LIMIT that the executor asks for to know the order of the others */
+#define EXECUTOR_AHEAD		2
 /* off is pgvector's: no more rows than that where nobody set ef_search */
 #define EF_OFF				40
 /* bytes that a search of some hundred visits needs */
@@ -367,7 +369,7 @@ search_node(HnswScanState *state, uint32 *ordinal, float *distance)
 	if (state->reader.nvisits >= state->max_visits)
 		graph_search_stop(search);
 	if (state->iterative_scan != ITERATIVE_SCAN_STRICT || state->ef == 0 ||
-		state->nodes_out < state->ef)
+		state->nodes_out < state->ef + EXECUTOR_AHEAD)
 		return graph_search_next(search, &id, ordinal, distance, &ordered);
 
 	if (state->gathered < (uint64) LOOK_AHEAD * state->nodes_out)

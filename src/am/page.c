@@ -12,6 +12,7 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/buf_internals.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
@@ -189,11 +190,13 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 
 /*
  * Where a block's page probably is in memory, or NULL: to prefetch from, never
- * to read.  Locks nothing, and may be given any block number.
+ * to read.  Prefetches what page_read() will touch: the buffer's descriptor, and
+ * both ends of the page.  Locks nothing, and may be given any block number.
  */
 const char *
-page_guess(Relation rel, BlockNumber blkno)
+page_guess(Relation rel, BlockNumber blkno, Size special_size)
 {
+	const char *page;
 	BufferHint *hint;
 
 	if (nhints == 0)
@@ -201,7 +204,11 @@ page_guess(Relation rel, BlockNumber blkno)
 	hint = find_hint(RelationGetFileNumber(rel), blkno);
 	if (hint->blkno != blkno || hint->buffer <= 0 || hint->buffer > NBuffers)
 		return NULL;
-	return (const char *) BufferGetBlock(hint->buffer);
+	page = (const char *) BufferGetBlock(hint->buffer);
+	__builtin_prefetch(GetBufferDescriptor(hint->buffer - 1), 1, 3);
+	__builtin_prefetch(page, 0, 3);
+	__builtin_prefetch(page + BLCKSZ - special_size, 0, 3);
+	return page;
 }
 
 /*

@@ -882,6 +882,14 @@ graph_search_free(GraphSearch *s)
 }
 
 void
+graph_search_adopt(GraphSearch *s, const GraphReader *reader, size_t max_bytes)
+{
+	s->reader = *reader;
+	s->max_bytes = max_bytes;
+	s->full = true;				/* until it begins */
+}
+
+void
 graph_search_begin(GraphSearch *s, const GraphEffort *effort)
 {
 	s->effort = *effort;

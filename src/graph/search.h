@@ -89,6 +89,10 @@ extern GraphSearch *graph_search_create(const GraphMemory *memory,
 										size_t max_bytes);
 extern void graph_search_free(GraphSearch *search);
 
+/* Serve another reader from the next begin() on, with the memory there is. */
+extern void graph_search_adopt(GraphSearch *search, const GraphReader *reader,
+							   size_t max_bytes);
+
 /*
  * Begin anew.  Also right after visit(), interrupt() or alloc() did not return.
  * Memory is kept for the next search until graph_search_free().

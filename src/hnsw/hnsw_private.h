@@ -104,8 +104,8 @@ typedef struct HnswReader
 	const HnswIndex *hnsw;
 	HnswQuery  *query;
 	GraphSearch *search;
-	GraphMemory memory;
 	MemoryContext context;
+	struct HnswScratch *scratch;	/* whose are search and visits */
 
 	HnswVisit  *visits;			/* by the search's ordinal */
 	uint32		nvisits;
@@ -151,7 +151,6 @@ extern double hnsw_lower_bound(const HnswQuery *query, float distance, float err
 extern void hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,
 							 HnswQuery *query, Size max_bytes, bool keep_own);
 extern void hnsw_reader_start(HnswReader *reader, const GraphEffort *effort);
-extern void hnsw_reader_free(HnswReader *reader);
 
 /* hnsw_build.c */
 extern IndexBuildResult *hnswbuild(Relation heap, Relation index, IndexInfo *indexInfo);

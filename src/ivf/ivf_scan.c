@@ -298,7 +298,7 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 			buf = InvalidBuffer;
 		}
 
-		page_sums(state, rows, n, page_guess(index, cursor.block));
+		page_sums(state, rows, n, page_guess(index, cursor.block, IVF_SPECIAL_SIZE));
 		for (int i = 0; i < n; i++, rows += row_size)
 		{
 			IvfRow		row = (IvfRow) rows;

@@ -112,6 +112,12 @@ extern void graph_search_start(GraphSearch *search, uint64_t node, float estimat
 extern bool graph_search_next(GraphSearch *search, uint64_t *node,
 							  uint32_t *ordinal, float *distance, bool *ordered);
 
+/*
+ * Ordinals of visited nodes that wait to be handed out: the nearest of them, then
+ * likely followers.  Returns how many of at most n.
+ */
+extern int	graph_search_peek(const GraphSearch *search, uint32_t *ordinals, int n);
+
 /* False: it ended because of max_bytes, there may be more. */
 extern bool graph_search_complete(const GraphSearch *search);
 

@@ -56,7 +56,7 @@ guess_node(HnswReader *reader, HnswNodeId id)
 
 	if (id == 0)
 		return NULL;
-	page = page_guess(reader->index, HnswNodeIdBlock(id), HNSW_SPECIAL_SIZE);
+	page = page_guess(reader->index, HnswNodeIdBlock(id));
 	if (page == NULL)
 		return NULL;
 	return page + SizeOfPageHeaderData +

@@ -68,6 +68,8 @@ hnsw_insert_begin(Relation index, bool building)
 	insert->ef = hnsw_option_ef_construction(index);
 	hnsw_query_alloc(insert->hnsw, &insert->query);
 	hnsw_value_alloc(insert->hnsw, &insert->value);
+	if (insert->hnsw->meta.bits > 0)
+		insert->owner.mem = (void *) TYPEALIGN(64, palloc(rabitq_query_size(insert->hnsw->meta.code_dims) + 64));
 	hnsw_reader_init(&insert->reader, index, insert->hnsw, &insert->query, SEARCH_BYTES, true);
 	/* many dead nodes, on their way out, must not hold up an insert */
 	insert->reader.visit_limit = 20 * insert->ef + 1000;
@@ -360,6 +362,33 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 }
 
 /*
+ * Prepare for hnsw_insert_owner_distances(): x is the own vector of the node
+ * whose neighbours are looked at.
+ */
+void
+hnsw_insert_owner(HnswInsert *insert, const float *x)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+
+	if (meta->bits > 0)
+		rabitq_query_prepare(&insert->owner, x, meta->code_dims, meta->bits, insert->owner.mem);
+}
+
+/*
+ * Distances of a node to its neighbours, from its codes: estimates for itself as the
+ * query.  (The factors hold them exactly, but taking them apart in float costs more
+ * than all the rest of an insert.)
+ */
+void
+hnsw_insert_owner_distances(HnswInsert *insert, HnswNode node, float *distances)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+
+	rabitq_estimate(&insert->owner, 0, HnswNodeCodes(meta, node), HnswNodeFactors(meta, node),
+					node->neighbours, distances);
+}
+
+/*
  * Which link of a full node makes room for a link to the value; -1: none
  * should.  must: one has to.
  *
@@ -374,11 +403,9 @@ static int
 choose_victim(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool must)
 {
 	const HnswMetaPageData *meta = &insert->hnsw->meta;
-	Size		code_size = hnsw_code_size(meta);
-	const RabitqFactor *factors = HnswNodeFactors(meta, node);
 	const HnswLink *links = HnswNodeLinks(meta, node);
-	const uint8 *codes = HnswNodeCodes(meta, node);
 	int			n = node->neighbours;
+	float		to_owner[HNSW_MAX_SLOTS];
 	float		to_value[HNSW_MAX_SLOTS];
 	int			farthest = -1;
 	float		farthest_distance = -INFINITY;
@@ -386,11 +413,12 @@ choose_victim(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, boo
 	float		occluded_distance = -INFINITY;
 	bool		redundant = false;
 
-	rabitq_estimate(&insert->query.codes, owner->distance, codes, factors, n, to_value);
+	rabitq_estimate(&insert->query.codes, owner->distance, HnswNodeCodes(meta, node),
+					HnswNodeFactors(meta, node), n, to_value);
+	hnsw_insert_owner_distances(insert, node, to_owner);
 	for (int i = 0; i < n; i++)
 	{
-		float		d = factors[i].add + factors[i].mul *
-			rabitq_code_ip(codes + i * code_size, owner->x, meta->code_dims, meta->bits);
+		float		d = to_owner[i];
 
 		if (d < owner->distance && HNSW_ALPHA * to_value[i] <= owner->distance)
 			redundant = true;
@@ -509,6 +537,7 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 	if (meta->bits > 0)
 		rabitq_encode(value->x, owner->x, hnsw->mean_rotated, meta->padded,
 					  meta->code_dims, meta->bits, hnsw->form, code, &factor);
+	hnsw_insert_owner(insert, owner->x);
 
 	for (;;)
 	{

@@ -181,6 +181,7 @@ typedef struct HnswInsert
 	HnswQuery	query;
 	HnswReader	reader;
 	HnswValue	value;			/* room for one */
+	RabitqQuery owner;			/* see hnsw_insert_owner() */
 	int			ef;
 } HnswInsert;
 
@@ -189,6 +190,8 @@ extern void hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPo
 extern void hnsw_insert_end(HnswInsert *insert);
 extern HnswCandidate *hnsw_insert_search(HnswInsert *insert, const HnswValue *value,
 										 int *n, HnswNodeId *same);
+extern void hnsw_insert_owner(HnswInsert *insert, const float *x);
+extern void hnsw_insert_owner_distances(HnswInsert *insert, HnswNode node, float *distances);
 extern bool hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 							 const HnswCandidate *owner, bool protect);
 extern void hnsw_insert_entry(HnswInsert *insert, HnswNodeId id, const HnswValue *value);

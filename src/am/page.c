@@ -12,6 +12,7 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/buf_internals.h"
 #include "storage/indexfsm.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
@@ -156,7 +157,8 @@ block_exists(Relation rel, BlockNumber blkno)
 	/* either may raise an error: remember nothing before both have gone well */
 	last_rel = InvalidOid;
 	last_nblocks = RelationGetNumberOfBlocks(rel);
-	grow_hints(last_nblocks);
+	/* of the table, too: see page_remember() */
+	grow_hints(last_nblocks * 2);
 	last_rel = RelationGetRelid(rel);
 	last_file = file;
 	return blkno < last_nblocks;
@@ -189,19 +191,40 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 
 /*
  * Where a block's page probably is in memory, or NULL: to prefetch from, never
- * to read.  Locks nothing, and may be given any block number.
+ * to trust.  Prefetches what every reader touches: the buffer's descriptor, and
+ * both ends of the page.  Locks nothing, and may be given any block number.
  */
 const char *
 page_guess(Relation rel, BlockNumber blkno)
 {
+	const char *page;
 	BufferHint *hint;
 
 	if (nhints == 0)
 		return NULL;
 	hint = find_hint(RelationGetFileNumber(rel), blkno);
-	if (hint->blkno != blkno || hint->buffer <= 0 || hint->buffer > NBuffers)
+	if (hint->blkno != blkno || hint->file != RelationGetFileNumber(rel) ||
+		hint->buffer <= 0 || hint->buffer > NBuffers)
 		return NULL;
-	return (const char *) BufferGetBlock(hint->buffer);
+	page = (const char *) BufferGetBlock(hint->buffer);
+	__builtin_prefetch(GetBufferDescriptor(hint->buffer - 1), 1, 3);
+	__builtin_prefetch(page, 0, 3);
+	__builtin_prefetch(page + BLCKSZ - 1, 0, 3);
+	return page;
+}
+
+/* A block was seen in that buffer. */
+void
+page_remember(Relation rel, BlockNumber blkno, Buffer buf)
+{
+	BufferHint *hint;
+
+	if (nhints == 0)
+		return;
+	hint = find_hint(RelationGetFileNumber(rel), blkno);
+	hint->file = RelationGetFileNumber(rel);
+	hint->blkno = blkno;
+	hint->buffer = buf;
 }
 
 /*

@@ -47,7 +47,7 @@
 #include "graph/search.h"
 
 #define POOL_MAX		1024	/* candidates in the pool */
-#define POOL_FIRST		64		/* the same at first, where ef does not tell */
+#define POOL_FIRST		24		/* the same at first, where ef does not tell */
 #define TABLE_FIRST		1024	/* places for known nodes at first */
 #define LOG_MAX			65536	/* neighbours in the log, and the part of
 								 * memory it may take */
@@ -547,7 +547,8 @@ pool_nearest(GraphSearch *s)
 }
 
 /*
- * Move what the log holds below a bound to far, unless it is known; what is known leaves the log.
+ * Move what the log holds below a bound to far, unless it is known.  What is
+ * beyond stays as it is, known or not: asking would cost more than to keep it.
  * False: no memory.
  */
 static bool
@@ -561,19 +562,15 @@ log_drain(GraphSearch *s, uint32_t bound)
 	{
 		uint64_t	node = nodes[i];
 		uint32_t	bits = ordered_bits(estimates[i]);
-		uint32_t	place;
 
-		if (node == 0)
-			continue;
-		place = table_place(s, node);
-		if (s->table[place] == node)
-			continue;
 		if (bits >= bound)
 		{
 			nodes[kept] = node;
 			estimates[kept++] = estimates[i];
 			continue;
 		}
+		if (node == 0 || s->table[table_place(s, node)] == node)
+			continue;
 		if (!reserve_known(s, 1))
 			return false;
 		s->table[table_place(s, node)] = node;
@@ -882,6 +879,14 @@ graph_search_free(GraphSearch *s)
 }
 
 void
+graph_search_adopt(GraphSearch *s, const GraphReader *reader, size_t max_bytes)
+{
+	s->reader = *reader;
+	s->max_bytes = max_bytes;
+	s->full = true;				/* until it begins */
+}
+
+void
 graph_search_begin(GraphSearch *s, const GraphEffort *effort)
 {
 	s->effort = *effort;
@@ -1040,6 +1045,19 @@ graph_search_next(GraphSearch *s, uint64_t *node, uint32_t *ordinal,
 		s->last_bits = item.bits;
 	s->handed++;
 	return true;
+}
+
+int
+graph_search_peek(const GraphSearch *s, uint32_t *ordinals, int n)
+{
+	/* the first is the least, the next two those below it in the heap */
+	for (int i = 0; i < n; i++)
+	{
+		if ((uint32_t) i == s->ready.size)
+			return i;
+		ordinals[i] = ((Ready *) s->ready.data)[i].ordinal;
+	}
+	return n;
 }
 
 void

@@ -89,6 +89,10 @@ extern GraphSearch *graph_search_create(const GraphMemory *memory,
 										size_t max_bytes);
 extern void graph_search_free(GraphSearch *search);
 
+/* Serve another reader from the next begin() on, with the memory there is. */
+extern void graph_search_adopt(GraphSearch *search, const GraphReader *reader,
+							   size_t max_bytes);
+
 /*
  * Begin anew.  Also right after visit(), interrupt() or alloc() did not return.
  * Memory is kept for the next search until graph_search_free().
@@ -107,6 +111,12 @@ extern void graph_search_start(GraphSearch *search, uint64_t node, float estimat
  */
 extern bool graph_search_next(GraphSearch *search, uint64_t *node,
 							  uint32_t *ordinal, float *distance, bool *ordered);
+
+/*
+ * Ordinals of visited nodes that wait to be handed out: the nearest of them, then
+ * likely followers.  Returns how many of at most n.
+ */
+extern int	graph_search_peek(const GraphSearch *search, uint32_t *ordinals, int n);
 
 /* False: it ended because of max_bytes, there may be more. */
 extern bool graph_search_complete(const GraphSearch *search);

@@ -425,7 +425,6 @@ hnsw_calibrate_search(HnswBuilder *builder)
 			break;
 	}
 
-	hnsw_reader_free(&reader);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }

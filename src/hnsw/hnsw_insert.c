@@ -46,6 +46,8 @@
 #define FSM_ROOM			(BLCKSZ / 4)
 /* Memory of the search; more than any ef_construction needs. */
 #define SEARCH_BYTES		(64 * 1024 * 1024)
+/* a full list is not pruned to fewer: README.md, As good as a build */
+#define ENOUGH_LINKS(slots) ((slots) * 7 / 8)
 
 /* In the current memory context. */
 HnswInsert *
@@ -65,9 +67,12 @@ hnsw_insert_begin(Relation index, bool building)
 	/* the relation's may go meanwhile */
 	insert->hnsw = palloc(hnsw_index_size(&hnsw->meta));
 	hnsw_index_copy(insert->hnsw, hnsw);
-	insert->ef = hnsw_option_ef_construction(index);
+	/* as good as a build with ef_construction: README.md, As good as a build */
+	insert->ef = hnsw_option_ef_construction(index) * 3 / 2;
 	hnsw_query_alloc(insert->hnsw, &insert->query);
 	hnsw_value_alloc(insert->hnsw, &insert->value);
+	if (insert->hnsw->meta.bits > 0)
+		insert->owner.mem = (void *) TYPEALIGN(64, palloc(rabitq_query_size(insert->hnsw->meta.code_dims) + 64));
 	hnsw_reader_init(&insert->reader, index, insert->hnsw, &insert->query, SEARCH_BYTES, true);
 	/* many dead nodes, on their way out, must not hold up an insert */
 	insert->reader.visit_limit = 20 * insert->ef + 1000;
@@ -360,63 +365,155 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 }
 
 /*
- * Which link of a full node makes room for a link to the value; -1: none
- * should.  must: one has to.
- *
- * The value is one more candidate of the node.  By the alpha rule a neighbour
- * that the value is much nearer to than the node is can be reached through the
- * value: the farthest such goes.  Failing that, a value that can be reached
- * through a neighbour of the node needs no link.  Otherwise the farthest
- * neighbour gives way, if it is farther than the value.  All distances are
- * those the codes tell.
+ * Prepare for hnsw_insert_owner_distances(): x is the own vector of the node
+ * whose neighbours are looked at.
  */
-static int
-choose_victim(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool must)
+void
+hnsw_insert_owner(HnswInsert *insert, const float *x)
 {
 	const HnswMetaPageData *meta = &insert->hnsw->meta;
-	Size		code_size = hnsw_code_size(meta);
-	const RabitqFactor *factors = HnswNodeFactors(meta, node);
-	const HnswLink *links = HnswNodeLinks(meta, node);
-	const uint8 *codes = HnswNodeCodes(meta, node);
-	int			n = node->neighbours;
-	float		to_value[HNSW_MAX_SLOTS];
-	int			farthest = -1;
-	float		farthest_distance = -INFINITY;
-	int			occluded = -1;
-	float		occluded_distance = -INFINITY;
-	bool		redundant = false;
 
-	rabitq_estimate(&insert->query.codes, owner->distance, codes, factors, n, to_value);
-	for (int i = 0; i < n; i++)
-	{
-		float		d = factors[i].add + factors[i].mul *
-			rabitq_code_ip(codes + i * code_size, owner->x, meta->code_dims, meta->bits);
-
-		if (d < owner->distance && HNSW_ALPHA * to_value[i] <= owner->distance)
-			redundant = true;
-		if (HnswLinkIsProtected(&links[i]))
-			continue;
-		if (d > farthest_distance)
-		{
-			farthest = i;
-			farthest_distance = d;
-		}
-		if (d > owner->distance && HNSW_ALPHA * to_value[i] <= d && d > occluded_distance)
-		{
-			occluded = i;
-			occluded_distance = d;
-		}
-	}
-	if (occluded >= 0)
-		return occluded;
-	if (must)
-		return farthest;
-	return !redundant && farthest_distance > owner->distance ? farthest : -1;
+	if (meta->bits > 0)
+		rabitq_query_prepare(&insert->owner, x, meta->code_dims, meta->bits, insert->owner.mem);
 }
 
 /*
- * The same without codes: the neighbours' vectors are read, nothing is locked
- * meanwhile.  links: a copy of the node's.
+ * Distances of a node to its neighbours, from its codes: estimates for itself as the
+ * query.  (The factors hold them exactly, but taking them apart in float costs more
+ * than all the rest of an insert.)
+ */
+void
+hnsw_insert_owner_distances(HnswInsert *insert, HnswNode node, float *distances)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+
+	rabitq_estimate(&insert->owner, 0, HnswNodeCodes(meta, node), HnswNodeFactors(meta, node),
+					node->neighbours, distances);
+}
+
+/*
+ * Where the alpha rule leaves less than "enough" of n candidates, add the
+ * nearest of the others.  Around a point with many others at about the same
+ * distance in many dimensions the rule leaves each of them that one neighbour,
+ * which cannot link back to all: they could not be found.
+ */
+static int
+fill_up(int *chosen, int nchosen, int n, int enough)
+{
+	int			ours = nchosen;
+	int			next = 0;
+
+	for (int i = 0; i < n && nchosen < enough; i++)
+	{
+		if (next < ours && chosen[next] == i)
+			next++;
+		else
+			chosen[nchosen++] = i;
+	}
+	return nchosen;
+}
+
+/* A full node's neighbours and the value, nearest to the node first. */
+typedef struct LinkChoice
+{
+	const HnswMetaPageData *meta;
+	const uint8 *codes;
+	int			n;				/* neighbours; number n is the value */
+	const float *to_owner;		/* by number */
+	const float *to_value;
+	int			order[HNSW_MAX_SLOTS + 1];	/* numbers */
+} LinkChoice;
+
+/* graph_prune() asks: the squared distance of two of them, from their codes. */
+static float
+link_distance(void *arg, int pa, int pb)
+{
+	LinkChoice *choice = arg;
+	int			a = choice->order[pa];
+	int			b = choice->order[pb];
+	Size		code_size = hnsw_code_size(choice->meta);
+	float		d;
+
+	if (a == choice->n)
+		return choice->to_value[b];
+	if (b == choice->n)
+		return choice->to_value[a];
+	d = choice->to_owner[a] + choice->to_owner[b] -
+		2 * sqrtf(choice->to_owner[a] * choice->to_owner[b]) *
+		rabitq_code_cosine(choice->codes + a * code_size, choice->codes + b * code_size,
+						   choice->meta->code_dims, choice->meta->bits);
+	return Max(d, 0);
+}
+
+/*
+ * Which links of a full node stay when the value comes to them: keep[].  False:
+ * it need not come.  must: it has to.
+ *
+ * The alpha rule over all of them, as a build applies it to a list that
+ * overflows, with the distances that the codes tell; ENOUGH_LINKS stay.
+ * What is protected stays.
+ */
+static bool
+choose_links(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool must,
+			 bool *keep)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	const HnswLink *links = HnswNodeLinks(meta, node);
+	int			n = node->neighbours;
+	float		to_owner[HNSW_MAX_SLOTS + 1];
+	float		to_value[HNSW_MAX_SLOTS];
+	float		distances[HNSW_MAX_SLOTS + 1];
+	bool		musts[HNSW_MAX_SLOTS + 1];
+	int			chosen[HNSW_MAX_SLOTS + 1];
+	LinkChoice	choice = {meta, HnswNodeCodes(meta, node), n, to_owner, to_value};
+	int			nchosen;
+	bool		comes = false;
+
+	rabitq_estimate(&insert->query.codes, owner->distance, choice.codes,
+					HnswNodeFactors(meta, node), n, to_value);
+	hnsw_insert_owner_distances(insert, node, to_owner);
+	to_owner[n] = owner->distance;
+	for (int i = 0; i <= n; i++)
+	{
+		int			at = i;
+
+		to_owner[i] = Max(to_owner[i], 0);
+		for (; at > 0 && to_owner[choice.order[at - 1]] > to_owner[i]; at--)
+			choice.order[at] = choice.order[at - 1];
+		choice.order[at] = i;
+	}
+	for (int i = 0; i <= n; i++)
+	{
+		int			number = choice.order[i];
+
+		distances[i] = to_owner[number];
+		musts[i] = number < n ? HnswLinkIsProtected(&links[number]) : must;
+	}
+	nchosen = graph_prune(n + 1, distances, musts, meta->slots, HNSW_ALPHA, false,
+						  link_distance, &choice, chosen);
+	nchosen = fill_up(chosen, nchosen, n + 1, ENOUGH_LINKS(meta->slots));
+
+	memset(keep, 0, sizeof(bool) * n);
+	for (int i = 0; i < nchosen; i++)
+	{
+		int			number = choice.order[chosen[i]];
+
+		if (number == n)
+			comes = true;
+		else
+			keep[number] = true;
+	}
+	return comes;
+}
+
+/*
+ * Without codes: which link makes room; -1: none should.  The neighbours' vectors are
+ * read, nothing is locked meanwhile.  links: a copy of the node's.
+ *
+ * By the alpha rule a neighbour that the value is much nearer to than the node
+ * is can be reached through the value: the farthest such goes.  Failing that, a
+ * value that can be reached through a neighbour of the node needs no link.
+ * Otherwise the farthest neighbour gives way, if it is farther than the value.
  */
 static int
 choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
@@ -485,6 +582,37 @@ choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
 	return !redundant && farthest_distance > owner->distance ? farthest : -1;
 }
 
+/* Remove the links that do not stay; returns how many do. */
+static int
+remove_links(const HnswMetaPageData *meta, HnswNode node, const bool *keep)
+{
+	Size		code_size = hnsw_code_size(meta);
+	HnswLink   *links = HnswNodeLinks(meta, node);
+	RabitqFactor *factors = HnswNodeFactors(meta, node);
+	uint8	   *codes = HnswNodeCodes(meta, node);
+	int			last = node->neighbours - 1;
+
+	/* the last one that stays fills a gap: the fewest bytes change */
+	for (int i = 0; i <= last; i++)
+	{
+		if (keep[i])
+			continue;
+		while (last > i && !keep[last])
+			last--;
+		if (last == i)
+		{
+			last--;
+			break;
+		}
+		links[i] = links[last];
+		factors[i] = factors[last];
+		memcpy(codes + i * code_size, codes + last * code_size, code_size);
+		last--;
+	}
+	node->neighbours = last + 1;
+	return last + 1;
+}
+
 /*
  * Steps 2 and 3: write a link to a node of this value, for which insert->query is
  * prepared, into a neighbour, the owner.  protect: as its protected in-edge, whose
@@ -505,10 +633,12 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 	OffsetNumber offset = HnswNodeIdOffset(owner->node);
 	HnswLink   *seen = NULL;
 	int			victim = -1;
+	bool		keep[HNSW_MAX_SLOTS];
 
 	if (meta->bits > 0)
 		rabitq_encode(value->x, owner->x, hnsw->mean_rotated, meta->padded,
 					  meta->code_dims, meta->bits, hnsw->form, code, &factor);
+	hnsw_insert_owner(insert, owner->x);
 
 	for (;;)
 	{
@@ -520,6 +650,7 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		int			place;
 		int			nprotected = 0;
 		int			linked = -1;
+		bool		prune = false;
 
 		if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0)
 		{
@@ -549,7 +680,10 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		else if (node->neighbours < meta->slots)
 			place = node->neighbours;
 		else if (meta->bits > 0)
-			place = choose_victim(insert, node, owner, protect);
+		{
+			place = choose_links(insert, node, owner, protect, keep) ? node->neighbours : -1;
+			prune = true;
+		}
 		else if (seen && memcmp(seen, links, sizeof(HnswLink) * meta->slots) == 0)
 			place = victim;
 		else
@@ -572,6 +706,8 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 
 		page_edit_begin(&edit, index, insert->building);
 		node = HnswPageGetNode(meta, page_edit_add(&edit, buf, false), offset);
+		if (prune)
+			place = remove_links(meta, node, keep);
 		HnswLinkSet(&HnswNodeLinks(meta, node)[place], id, protect);
 		if (meta->bits > 0)
 		{
@@ -621,28 +757,6 @@ entry_wanted(HnswInsert *insert)
 		random = MyProcPid;
 	return meta->bits > 0 && nodes < 8192.0 * 8192.0 / 4 &&
 		(random_next(&random) >> 11) * 0x1.0p-53 * sqrt(nodes) < 1;
-}
-
-/*
- * Where the alpha rule leaves less than "enough" of n candidates, add the
- * nearest of the others.  Around a point with many others at about the same
- * distance in many dimensions the rule leaves each of them that one neighbour,
- * which cannot link back to all: they could not be found.
- */
-static int
-fill_up(int *chosen, int nchosen, int n, int enough)
-{
-	int			ours = nchosen;
-	int			next = 0;
-
-	for (int i = 0; i < n && nchosen < enough; i++)
-	{
-		if (next < ours && chosen[next] == i)
-			next++;
-		else
-			chosen[nchosen++] = i;
-	}
-	return nchosen;
 }
 
 /* Insert a formed value. */

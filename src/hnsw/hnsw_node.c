@@ -29,6 +29,25 @@
 /* Entries that a search starts from. */
 #define STARTS				8
 
+/*
+ * Memory that searches need, some 100 kB: kept from one scan to the next, since
+ * malloc would give it back to the kernel and fetch it anew, page by page.
+ */
+typedef struct HnswScratch
+{
+	MemoryContext context;		/* of all of it */
+	GraphMemory memory;
+	GraphSearch *search;
+	HnswVisit  *visits;
+	uint32		max_visits;
+} HnswScratch;
+
+/* What the next reader of this backend takes, or NULL. */
+static HnswScratch *spare = NULL;
+
+/* More than that is not worth keeping. */
+#define SPARE_BYTES_MAX		(1024 * 1024)
+
 /* Where a node will be, or NULL: to prefetch from. */
 static inline const char *
 guess_node(HnswReader *reader, HnswNodeId id)
@@ -54,27 +73,37 @@ prefetch_part(const char *node, Size from, Size to)
 		__builtin_prefetch(node + at, 0, 3);
 }
 
-static HnswVisit *
+static void
+grow_visits(HnswReader *reader)
+{
+	HnswScratch *scratch = reader->scratch;
+	uint32		wanted = Max(reader->nvisits * 2, 256);
+
+	if (wanted > scratch->max_visits)
+	{
+		scratch->visits = scratch->visits ?
+			repalloc_huge(scratch->visits, sizeof(HnswVisit) * wanted) :
+			MemoryContextAllocHuge(scratch->context, sizeof(HnswVisit) * wanted);
+		scratch->max_visits = wanted;
+	}
+	if (reader->keep_own)
+	{
+		Size		bytes = mul_size(sizeof(uint16) * reader->hnsw->meta.padded, scratch->max_visits);
+
+		reader->own = reader->own ? repalloc_huge(reader->own, bytes) :
+			MemoryContextAllocHuge(reader->context, bytes);
+	}
+	reader->visits = scratch->visits;
+	reader->max_visits = scratch->max_visits;
+}
+
+static inline HnswVisit *
 new_visit(HnswReader *reader, HnswNodeId id)
 {
 	HnswVisit  *visit;
 
 	if (unlikely(reader->nvisits == reader->max_visits))
-	{
-		reader->max_visits = Max(reader->max_visits * 2, 256);
-		if (reader->visits)
-			reader->visits = repalloc_huge(reader->visits, sizeof(HnswVisit) * reader->max_visits);
-		else
-			reader->visits = MemoryContextAllocHuge(reader->context,
-													sizeof(HnswVisit) * reader->max_visits);
-		if (reader->keep_own)
-		{
-			Size		bytes = mul_size(sizeof(uint16) * reader->hnsw->meta.padded, reader->max_visits);
-
-			reader->own = reader->own ? repalloc_huge(reader->own, bytes) :
-				MemoryContextAllocHuge(reader->context, bytes);
-		}
-	}
+		grow_visits(reader);
 	visit = &reader->visits[reader->nvisits++];
 	visit->node = id;
 	visit->flags = 0;
@@ -217,15 +246,59 @@ search_release(void *arg, void *mem)
 	pfree(mem);
 }
 
+/* The reader's memory context goes, at its end or after an error. */
+static void
+give_back(void *arg)
+{
+	HnswScratch *scratch = (HnswScratch *) arg;
+
+	if (spare == NULL && MemoryContextMemAllocated(scratch->context, false) <= SPARE_BYTES_MAX)
+		spare = scratch;
+	else
+		MemoryContextDelete(scratch->context);
+}
+
+static HnswScratch *
+take_scratch(const GraphReader *graph, Size max_bytes)
+{
+	HnswScratch *scratch = spare;
+	MemoryContext context;
+
+	if (scratch)
+	{
+		spare = NULL;
+		graph_search_adopt(scratch->search, graph, max_bytes);
+		return scratch;
+	}
+	context = AllocSetContextCreate(CacheMemoryContext, "hnsw search", ALLOCSET_DEFAULT_SIZES);
+	PG_TRY();
+	{
+		scratch = MemoryContextAllocZero(context, sizeof(HnswScratch));
+		scratch->context = context;
+		scratch->memory.alloc = search_alloc;
+		scratch->memory.release = search_release;
+		scratch->memory.arg = context;
+		scratch->search = graph_search_create(&scratch->memory, graph, max_bytes);
+	}
+	PG_CATCH();
+	{
+		MemoryContextDelete(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return scratch;
+}
+
 /*
- * Set up a reader in the current memory context, where all it allocates will
- * lie.  max_bytes: for the search.  keep_own: keep the own vector of each visit.
+ * Set up a reader that lives as long as the current memory context.  max_bytes:
+ * for the search.  keep_own: keep the own vector of each visit.
  */
 void
 hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,
 				 HnswQuery *query, Size max_bytes, bool keep_own)
 {
 	GraphReader graph = {visit_node, interrupt, reader, hnsw->meta.bits == 0};
+	MemoryContextCallback *at_end = palloc(sizeof(MemoryContextCallback));
 
 	memset(reader, 0, sizeof(*reader));
 	reader->index = index;
@@ -238,20 +311,11 @@ hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,
 		reader->half_scratch = palloc(sizeof(uint16) * hnsw->meta.padded);
 		reader->node_scratch = palloc(hnsw->meta.node_size);
 	}
-	reader->memory.alloc = search_alloc;
-	reader->memory.release = search_release;
-	reader->memory.arg = reader->context;
-	reader->search = graph_search_create(&reader->memory, &graph, max_bytes);
-}
-
-void
-hnsw_reader_free(HnswReader *reader)
-{
-	graph_search_free(reader->search);
-	if (reader->visits)
-		pfree(reader->visits);
-	if (reader->own)
-		pfree(reader->own);
+	reader->scratch = take_scratch(&graph, max_bytes);
+	reader->search = reader->scratch->search;
+	at_end->func = give_back;
+	at_end->arg = reader->scratch;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, at_end);
 }
 
 /* Keep the nearest STARTS, in order. */
@@ -308,20 +372,29 @@ hnsw_reader_start(HnswReader *reader, const GraphEffort *effort)
 		if (n > meta->entries_per_page ||
 			((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY)
 			page_corrupted(reader->index, blkno, "The page says it holds %u entries.", n);
-		for (uint32 i = 0; i < n; i++)
-			nodes[i] = HnswLinkNode(&links[i]);
 		if (meta->bits > 0)
+		{
 			rabitq_estimate(&reader->query->codes, base, HnswPageEntryCodes(meta, page),
 							HnswPageEntryFactors(meta, page), n, estimates);
+			for (uint32 i = 0; i < n; i++)
+				if (nstarts < STARTS || estimates[i] < start_estimates[STARTS - 1])
+					nstarts = keep_start(nstarts, starts, start_estimates,
+										 HnswLinkNode(&links[i]), estimates[i]);
+		}
+		else
+			for (uint32 i = 0; i < n; i++)
+				nodes[i] = HnswLinkNode(&links[i]);
 		blkno = HnswPageGetOpaque(page)->next;
 		page_release(buf);
 
 		if (++pages % 1024 == 0 && pages > RelationGetNumberOfBlocks(reader->index))
 			page_corrupted(reader->index, meta->entry_head, "The entry table goes round in circles.");
 		if (meta->bits == 0)
+		{
 			n = visit_neighbours(reader, n, nodes, estimates);
-		for (uint32 i = 0; i < n; i++)
-			nstarts = keep_start(nstarts, starts, start_estimates, nodes[i], estimates[i]);
+			for (uint32 i = 0; i < n; i++)
+				nstarts = keep_start(nstarts, starts, start_estimates, nodes[i], estimates[i]);
+		}
 		CHECK_FOR_INTERRUPTS();
 	}
 	for (int i = 0; i < nstarts; i++)

@@ -104,8 +104,8 @@ typedef struct HnswReader
 	const HnswIndex *hnsw;
 	HnswQuery  *query;
 	GraphSearch *search;
-	GraphMemory memory;
 	MemoryContext context;
+	struct HnswScratch *scratch;	/* whose are search and visits */
 
 	HnswVisit  *visits;			/* by the search's ordinal */
 	uint32		nvisits;
@@ -151,7 +151,6 @@ extern double hnsw_lower_bound(const HnswQuery *query, float distance, float err
 extern void hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,
 							 HnswQuery *query, Size max_bytes, bool keep_own);
 extern void hnsw_reader_start(HnswReader *reader, const GraphEffort *effort);
-extern void hnsw_reader_free(HnswReader *reader);
 
 /* hnsw_build.c */
 extern IndexBuildResult *hnswbuild(Relation heap, Relation index, IndexInfo *indexInfo);
@@ -182,6 +181,7 @@ typedef struct HnswInsert
 	HnswQuery	query;
 	HnswReader	reader;
 	HnswValue	value;			/* room for one */
+	RabitqQuery owner;			/* see hnsw_insert_owner() */
 	int			ef;
 } HnswInsert;
 
@@ -190,6 +190,8 @@ extern void hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPo
 extern void hnsw_insert_end(HnswInsert *insert);
 extern HnswCandidate *hnsw_insert_search(HnswInsert *insert, const HnswValue *value,
 										 int *n, HnswNodeId *same);
+extern void hnsw_insert_owner(HnswInsert *insert, const float *x);
+extern void hnsw_insert_owner_distances(HnswInsert *insert, HnswNode node, float *distances);
 extern bool hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 							 const HnswCandidate *owner, bool protect);
 extern void hnsw_insert_entry(HnswInsert *insert, HnswNodeId id, const HnswValue *value);

@@ -276,7 +276,6 @@ choose_new(HnswVacuum *vac, HnswNodeId id, const NodeCopy *copy, int lost,
 		   HnswCandidate *chosen)
 {
 	const HnswMetaPageData *meta = &vac->hnsw->meta;
-	Size		code_size = hnsw_code_size(meta);
 	HnswValue	value = value_of(copy);
 	float	   *kept_distances = palloc0(sizeof(float) * meta->slots);
 	NodeCopy	other = new_copy(vac);
@@ -291,14 +290,10 @@ choose_new(HnswVacuum *vac, HnswNodeId id, const NodeCopy *copy, int lost,
 	if (nestimates == 0)
 		return 0;
 	if (meta->bits > 0)
-		for (int i = 0; i < copy->node->neighbours; i++)
-		{
-			RabitqFactor *factor = &HnswNodeFactors(meta, copy->node)[i];
-
-			kept_distances[i] = factor->add + factor->mul *
-				rabitq_code_ip(HnswNodeCodes(meta, copy->node) + i * code_size, copy->x,
-							   meta->code_dims, meta->bits);
-		}
+	{
+		hnsw_insert_owner(vac->insert, copy->x);
+		hnsw_insert_owner_distances(vac->insert, copy->node, kept_distances);
+	}
 
 	candidates = palloc(sizeof(HnswCandidate) * nestimates);
 	for (int i = 0; i < nestimates; i++)

@@ -25,13 +25,13 @@
 #include <math.h>
 
 #include "access/relscan.h"
-#include "catalog/pg_am.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "am/heap.h"
 #include "am/pool.h"
 #include "compat.h"
 #include "guc.h"
@@ -91,7 +91,6 @@ typedef struct HnswScanState
 	float		max_error;		/* of the nodes so far */
 	float		max_norm;
 	uint64		dropped;
-	BlockNumber heap_blocks;	/* of the table, as last asked */
 } HnswScanState;
 
 /* Late rows of all finished scans of this session, for vecdb_index_stats(). */
@@ -503,23 +502,27 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 }
 
 /*
- * ERROR when the table has no such block: left to itself, the storage manager
- * would speak of a missing file.  What is no heap may number rows as it likes.
+ * Bring the rows that will be handed out next into the cache, while the executor
+ * is busy with this one: the next surely, and the page of the one after it.
  */
 static void
-check_heap_block(IndexScanDesc scan, HnswScanState *state, BlockNumber block)
+prefetch_rows(IndexScanDesc scan, HnswScanState *state)
 {
-	Relation	heap = scan->heapRelation;
+	uint32_t	next[3];
+	int			n = graph_search_peek(state->reader.search, next, lengthof(next));
 
-	state->heap_blocks = heap->rd_rel->relam == HEAP_TABLE_AM_OID ?
-		RelationGetNumberOfBlocks(heap) : MaxBlockNumber;
-	if (block >= state->heap_blocks)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" points to block %u of table \"%s\", which has %u blocks",
-						RelationGetRelationName(scan->indexRelation), block,
-						RelationGetRelationName(heap), state->heap_blocks),
-				 errhint("Please REINDEX it.")));
+	heap_remember(scan);
+	for (int i = 0; i < n; i++)
+	{
+		HnswVisit  *visit = &state->reader.visits[next[i]];
+
+		if (visit->chunk_offset != 0 || !ItemPointerIsValid(&visit->tid))
+			continue;
+		if (i == 0)
+			heap_prefetch_row(scan, &visit->tid);
+		else
+			heap_prefetch_page(scan, &visit->tid);
+	}
 }
 
 bool
@@ -545,8 +548,8 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 		state->bound = Max(state->bound, bound);
 	}
 	tid = &state->tids.tids[state->next_tid++];
-	if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) >= state->heap_blocks))
-		check_heap_block(scan, state, ItemPointerGetBlockNumberNoCheck(tid));
+	prefetch_rows(scan, state);
+	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
 
 	scan->xs_heaptid = *tid;
 	scan->xs_recheck = false;

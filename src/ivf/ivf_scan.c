@@ -23,13 +23,13 @@
 #include "postgres.h"
 
 #include "access/relscan.h"
-#include "catalog/pg_am.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "am/heap.h"
 #include "compat.h"
 #include "guc.h"
 #include "ivf/ivf_private.h"
@@ -69,7 +69,6 @@ typedef struct IvfScanState
 	uint64		handed_out;
 	uint64		dropped;
 	double		last_distance;
-	BlockNumber heap_blocks;	/* of the table, as last asked */
 } IvfScanState;
 
 /* Late rows of all finished scans of this session, for vecdb_index_stats(). */
@@ -352,26 +351,6 @@ next_batch(Relation index, IvfScanState *state)
 	return true;
 }
 
-/*
- * ERROR when the table has no such block: left to itself, the storage manager
- * would speak of a missing file.  What is no heap may number rows as it likes.
- */
-static void
-check_heap_block(IndexScanDesc scan, IvfScanState *state, BlockNumber block)
-{
-	Relation	heap = scan->heapRelation;
-
-	state->heap_blocks = heap->rd_rel->relam == HEAP_TABLE_AM_OID ?
-		RelationGetNumberOfBlocks(heap) : MaxBlockNumber;
-	if (block >= state->heap_blocks)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" points to block %u of table \"%s\", which has %u blocks",
-						RelationGetRelationName(scan->indexRelation), block,
-						RelationGetRelationName(heap), state->heap_blocks),
-				 errhint("Please REINDEX it.")));
-}
-
 bool
 ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
 {
@@ -399,8 +378,7 @@ ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
 			return false;
 	}
 
-	if (unlikely(ItemPointerGetBlockNumberNoCheck(&tid) >= state->heap_blocks))
-		check_heap_block(scan, state, ItemPointerGetBlockNumberNoCheck(&tid));
+	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));
 
 	state->handed_out++;
 	state->last_distance = distance;

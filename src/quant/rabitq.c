@@ -205,29 +205,3 @@ rabitq_code_cosine(const uint8_t *a, const uint8_t *b, int code_dims, int bits)
 		return (float) (t * (1.0191455 - tt * 0.0191455));
 	}
 }
-
-float
-rabitq_code_ip(const uint8_t *code, const float *v, int code_dims, int bits)
-{
-	size_t		plane_size = (size_t) code_dims / 8;
-	double		sum = 0;
-
-	for (int from = 0; from < code_dims; from += 128)
-	{
-		float		u[128];
-
-		for (int i = 0; i < 128; i++)
-			u[i] = (float) (1 - (1 << bits));
-		for (int p = 0; p < bits; p++)
-			for (int j = 0; j < 16; j++)
-			{
-				unsigned	byte = code[p * plane_size + from / 8 + j];
-				int			worth = 1 << (bits - p);
-
-				for (int i = 0; i < 8; i++)
-					u[8 * j + i] += (float) ((int) (byte >> i & 1) * worth);
-			}
-		sum += kernel->ip(u, v + from, 128);
-	}
-	return (float) sum;
-}

@@ -102,8 +102,4 @@ extern void rabitq_estimate(const RabitqQuery *query, float base,
 extern float rabitq_code_cosine(const uint8_t *a, const uint8_t *b,
 								int code_dims, int bits);
 
-/* <u, v> of a code with float v (code_dims floats), to take factors apart again. */
-extern float rabitq_code_ip(const uint8_t *code, const float *v,
-							int code_dims, int bits);
-
 #endif							/* VECDB_RABITQ_H */

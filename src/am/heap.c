@@ -1,0 +1,110 @@
+/*-------------------------------------------------------------------------
+ *
+ * heap.c
+ *	  What an index scan does about the table whose rows it names.
+ *
+ * It checks that the block of a row exists, and brings rows that will soon be
+ * fetched into the processor's cache: the executor fetches them one by one, and
+ * waits for the buffer's descriptor, the page's header, the line pointer and the
+ * tuple, one after the other.  The hints of page.c, fed with what the executor
+ * has fetched before, tell where these are.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/relscan.h"
+#include "catalog/pg_am.h"
+#include "storage/bufmgr.h"
+
+#include "am/heap.h"
+#include "am/page.h"
+#include "compat.h"
+
+/* of a row's beginning: an embedding of some 500 dimensions */
+#define ROW_BYTES_MAX		2048
+
+/*
+ * The length of the table asked last: asking the kernel is a system call.  It may
+ * have been truncated since, but then no sound index names a block that is gone.
+ */
+static Oid	last_file = InvalidOid;
+static BlockNumber last_nblocks = 0;
+
+static inline bool
+is_heap(Relation rel)
+{
+	return rel->rd_rel->relam == HEAP_TABLE_AM_OID;
+}
+
+/*
+ * ERROR when the table has no such block: left to itself, the storage manager
+ * would speak of a missing file.  What is no heap may number rows as it likes.
+ */
+void
+heap_check_block(IndexScanDesc scan, BlockNumber block)
+{
+	Relation	heap = scan->heapRelation;
+
+	if (likely(last_file == RelationGetFileNumber(heap) && block < last_nblocks))
+		return;
+	if (!is_heap(heap))
+		return;
+	last_nblocks = RelationGetNumberOfBlocks(heap);
+	last_file = RelationGetFileNumber(heap);
+	if (block >= last_nblocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" points to block %u of table \"%s\", which has %u blocks",
+						RelationGetRelationName(scan->indexRelation), block,
+						RelationGetRelationName(heap), last_nblocks),
+				 errhint("Please REINDEX it.")));
+}
+
+/* In which buffer was the row that the executor fetched last? */
+void
+heap_remember(IndexScanDesc scan)
+{
+	Buffer		buf;
+
+	if (scan->xs_heapfetch == NULL || !is_heap(scan->heapRelation))
+		return;
+	buf = ((IndexFetchHeapData *) scan->xs_heapfetch)->xs_cbuf;
+	if (BufferIsValid(buf) && !BufferIsLocal(buf))
+		page_remember(scan->heapRelation, BufferGetBlockNumber(buf), buf);
+}
+
+/* The row may be fetched soon. */
+void
+heap_prefetch_page(IndexScanDesc scan, ItemPointer tid)
+{
+	const char *page = page_guess(scan->heapRelation, ItemPointerGetBlockNumberNoCheck(tid));
+
+	if (page)
+		__builtin_prefetch(page + offsetof(PageHeaderData, pd_linp) +
+						   (ItemPointerGetOffsetNumberNoCheck(tid) - 1) * sizeof(ItemIdData), 0, 3);
+}
+
+/*
+ * The row will be fetched next.  Reads the line pointer without lock or pin: a
+ * wrong one costs nothing but the prefetch.
+ */
+void
+heap_prefetch_row(IndexScanDesc scan, ItemPointer tid)
+{
+	const char *page = page_guess(scan->heapRelation, ItemPointerGetBlockNumberNoCheck(tid));
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(tid);
+	ItemIdData	item;
+	int			from;
+	int			to;
+
+	if (page == NULL || offset < FirstOffsetNumber || offset > MaxHeapTuplesPerPage ||
+		!is_heap(scan->heapRelation))
+		return;
+	item = *PageGetItemId((Page) page, offset);
+	from = ItemIdGetOffset(&item) % BLCKSZ;
+	to = Min(from + Min(ItemIdGetLength(&item), ROW_BYTES_MAX), BLCKSZ);
+	for (int at = from; at < to; at += 64)
+		__builtin_prefetch(page + at, 0, 3);
+}

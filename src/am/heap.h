@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * heap.h
+ *	  What an index scan does about the table whose rows it names.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDB_HEAP_H
+#define VECDB_HEAP_H
+
+#include "access/genam.h"
+
+extern void heap_check_block(IndexScanDesc scan, BlockNumber block);
+extern void heap_remember(IndexScanDesc scan);
+extern void heap_prefetch_page(IndexScanDesc scan, ItemPointer tid);
+extern void heap_prefetch_row(IndexScanDesc scan, ItemPointer tid);
+
+#endif							/* VECDB_HEAP_H */

@@ -85,7 +85,7 @@ def dataset():
 
 
 def options(**more):
-    given = dict(passes=2, builds=1, k=10, clients=(1, 2), queries=None, quick=False, no_writes=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
+    given = dict(passes=2, builds=1, k=10, clients=(1, 2), queries=None, timed=QUERIES, quick=False, no_writes=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
     return argparse.Namespace(**{**given, **more})
 
 
@@ -100,7 +100,7 @@ def the_server():
 
 def search(probes, recall, times):
     return {"setting": {"probes": probes}, "k": 10, "clients": 1, "queries": 1, "recall": {"10": recall},
-            "passes": [{"us": t, "cpu": t / 2, "p50": t, "p95": t, "p99": t, "qps": 1e6 / t} for t in times]}
+            "passes": [{"us": t, "cpu": t / 2, "p50": t, "qps": 1e6 / t} for t in times]}
 
 
 @point("medians, ranges and ratios of known numbers")
@@ -265,7 +265,7 @@ def ivfflat():
     for s in by_probes.values():
         equal(len(s["passes"]), 2)
         for p in s["passes"]:
-            if not (p["us"] > 0 and p["p50"] > 0 and p["p99"] >= p["p50"] and p["qps"] > 0):
+            if not (p["us"] > 0 and p["p50"] > 0 and p["qps"] > 0):
                 raise AssertionError(f"figures out of order: {p}")
 
 
@@ -337,7 +337,9 @@ def whole():
     report.check(run)
     runs.write_run(run, State.folder)
     again = runs.read_run(State.folder)
-    equal(json.dumps(again, sort_keys=True), json.dumps(run, sort_keys=True, default=runs.plain_number))
+    equal(json.dumps(again, sort_keys=True), json.dumps(runs.plain(run), sort_keys=True))
+    equal(runs.plain({"a": [float("nan"), np.float32(0.5), (1, None)]}), {"a": [None, 0.5, [1, None]]})
+    equal([name for name in os.listdir(State.folder) if name.endswith(".new")], [])
     for name in ("cpu", "cores", "memory", "kernel", "simd"):
         if name not in run["machine"]:
             raise AssertionError(f"the machine lacks {name}")
@@ -383,7 +385,7 @@ def pictures():
 @point("a growth plot and a page for more rows come from sizes measured")
 def scaling():
     from harness import scaling as page
-    run = json.loads(json.dumps(engines(), default=runs.plain_number))
+    run = json.loads(json.dumps(runs.plain(engines())))
     run["kind"] = "scaling"
     twice = json.loads(json.dumps(run))
     for d in twice["data"] + twice["results"]:
@@ -395,10 +397,12 @@ def scaling():
             b["seconds"], b["index_bytes"] = b["seconds"] * 100, b["index_bytes"] * 10
     run["data"] += twice["data"]
     run["results"] += twice["results"]
-    text = page.far(run)
-    sizes = [line for line in text.splitlines() if line.startswith("| index size | vecdb ivfflat")]
-    if not sizes or "| 1.00 |" not in sizes[0] or "xtrapolated" not in text:
-        raise AssertionError(text)
+    text = page.render(run)
+    big = result("vecdb ivfflat")["builds"][-1]["index_bytes"] / ROWS
+    for words in (f"| index | vecdb ivfflat | {big:,.0f} | {report.bytes_text(big * 10**7)} | {report.bytes_text(big * 10**8)} |", "| 2.00 |",
+                  "| index size | vecdb ivfflat |", "| peak memory of the build, index included | vecdb ivfflat |", "| table without index | vecdb ivfflat |", "**Extrapolated**"):
+        if words not in text:
+            raise AssertionError(f"{words!r} is not in\n{text}")
     if plots.scaling_plot(run, os.path.join(State.folder, "growth")) != "growth.png":
         raise AssertionError("no plot")
 
@@ -411,7 +415,7 @@ def repeats():
     base["results"] = [{**r, "data": ds.name} for r in c.results]
     _, groups, same = report.compare_runs(base, base)
     equal((same, max(max(g) for g in groups.values())), (True, 0.0))
-    slower = json.loads(json.dumps(base, default=runs.plain_number))
+    slower = json.loads(json.dumps(runs.plain(base)))
     for s in slower["results"][0]["searches"]:
         for p in s["passes"]:
             p["us"] *= 1.2
@@ -434,7 +438,6 @@ def messages():
 def main():
     """Runs all points; 0 if none failed."""
     failed = 0
-    measure.MIN_PASS = 0.0          # speed does not matter here
     print(f"1..{len(POINTS)}")
     try:
         for number, (promise, function) in enumerate(POINTS, 1):

@@ -82,7 +82,7 @@ BLAS_CORE = "VECDB_BENCH_BLAS_CORE"      # what OpenBLAS chose by itself, where 
 def openblas_core():
     """The kernels that the OpenBLAS loaded into this process uses, such as 'SkylakeX', or None without OpenBLAS."""
     with open("/proc/self/maps") as maps:
-        paths = {line.split()[-1] for line in maps if "openblas" in line and "faiss" in line}
+        paths = {line.split(None, 5)[5].rstrip("\n") for line in maps if "openblas" in line and "faiss" in line}
     for path in paths:
         function = getattr(ctypes.CDLL(path), "openblas_get_corename", None)
         if function is not None:

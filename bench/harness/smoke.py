@@ -15,7 +15,7 @@ from contextlib import redirect_stderr
 
 import numpy as np
 
-from harness import data, fake, machine, measure, peers, plots, report, runs, server
+from harness import data, fake, machine, measure, peers, plots, presets, report, runs, server, sql
 
 POINTS = []
 ROWS, DIMS, QUERIES = 3000, 32, 60
@@ -167,6 +167,102 @@ def drift():
         raise AssertionError("the fakes did not slow down")
 
 
+@point("each pass asks the same queries of every engine; slow settings take part in fewer passes, in the same ones")
+def same_queries():
+    asked = []
+
+    class Recording(fake.Fake):
+        def search(self, setting, k, clients=1, queries=None):
+            asked.append((self.name, setting["probes"], np.array(queries)))
+            return super().search(setting, k, clients, queries)
+    slow = 1e6 * measure.BUDGET / 20 / 10       # of ten queries: half a second for ten passes of one probe, and more
+    c = fakes(Recording("vecdb"), Recording("slow", slow, slow), passes=15, timed=10)
+    passes = [a for a in asked if len(a[2]) != QUERIES]
+    for _, _, queries in passes:
+        if not (queries == passes[0][2]).all():
+            raise AssertionError("other queries were asked")
+    equal(len(passes[0][2]), 10)
+    numbers = {r["name"]: [{i for i, p in enumerate(s["passes"]) if p} for s in r["searches"]] for r in c.results}
+    equal({len(n) for n in numbers["vecdb"]}, {15})
+    equal(sorted({len(n) for n in numbers["slow"]}), [3, 5, 9])
+    for few, many in zip(numbers["slow"][1:], numbers["slow"]):
+        if not few <= many:
+            raise AssertionError(f"passes of slow settings do not meet: {numbers['slow']}")
+    equal(sum(n is not None for n in measure.ratios(*(report.values_at(r, 0.95, "us") for r in c.results))), 3)
+    equal(report.timed_text(c.results[1]["searches"][-1]), "10 × 3")
+    few, many = c.results[1]["searches"][-1]["percentiles"], fakes(fake.Fake("vecdb")).results[0]["searches"][0]["percentiles"]
+    equal((few["samples"], report.percentile_texts({"percentiles": few}, ("p95", "p99"))), (30, ["–", "–"]))
+    equal((many["samples"], many["p99"]), (4 * QUERIES, 30.0))
+
+
+def as_run(c, **more):
+    """The fakes' comparison as a run."""
+    ds = dataset()
+    return {**engines(), "results": [{**r, "data": ds.name} for r in c.results], "missing": [],
+            "data": [{"name": ds.name, "rows": ROWS, "dims": DIMS, "metric": "cosine", "queries": QUERIES, "about": ""}], **more}
+
+
+@point("five rows a query, one setting alone, calls from Python: the report has figures and names for them")
+def other_reports():
+    class FromPython(fake.Fake):
+        def search(self, *args, **kwargs):
+            answer = super().search(*args, **kwargs)
+            answer.empty_us, answer.note = 2.5, "from Python"
+            return answer
+    text = report.render(as_run(fakes(fake.Fake("vecdb"), FromPython("peer", 20, 40), k=5)))
+    for words in ("k = 5", "| recall@5: latency, mean, µs |", "**0.50** (0.50–0.50)", "peer ivfflat: from Python; an empty call takes 2.50 µs"):
+        if words not in text:
+            raise AssertionError(f"{words!r} is not in the report")
+    one = as_run(fakes(fake.Fake("vecdb", probes=(3,)), fake.Fake("peer", 20, 40, probes=(4,)), passes=1))
+    text = report.render(one)
+    for words in ("### At the setting quoted", "| peer ivfflat | probes = 4 | 0.9000 | 180 | – | 162 | **0.39** | **0.39** |"):
+        if words not in text:
+            raise AssertionError(f"{words!r} is not in the report")
+    if not any("latency" in what for _, _, what in report.ratio_list(one)):
+        raise AssertionError("a preset's ratios cannot be compared with another run's")
+
+
+@point("two runs cannot measure at once")
+def locked():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "lock")
+        with machine.lock(path):
+            equal(subprocess.run(["flock", "-n", path, "true"]).returncode, 1)
+        equal(subprocess.run(["flock", "-n", path, "true"]).returncode, 0)
+
+
+@point("build options reach each engine under its own name, and --help needs no set-up")
+def options_mapped():
+    from harness import __main__ as command
+    chosen = dict(command.choose(presets.sides("hnsw", ROWS), None, {"m": 8, "ef_construction": 50}))
+    equal(chosen["vecdb hnsw"], {"m": 8, "ef_construction": 50})
+    equal(chosen["hnswlib HNSW"], {"M": 8, "ef_construction": 50})
+    equal(chosen["svs Vamana"], {})
+    done = subprocess.run(["python3", "-S", "-m", "harness.arguments", "compare", "--help"], capture_output=True, text=True)
+    equal((done.returncode, "--timed" in done.stdout), (64, True), done.stderr)
+
+
+@point("a peer that may not raise its priority says so")
+def not_allowed():
+    if os.geteuid() == 0:
+        raise Skip("root may")
+    peer = peers.make("usearch HNSW", threads=1)
+    os.environ["BENCH_NICE"], before = "1", os.environ.get("BENCH_NICE", "0")
+    try:
+        if not peer.available()[0]:
+            raise Skip("usearch is not installed")
+        peer.load(dataset())
+        peer.build()
+    except peers.PeerError as error:
+        if "ermi" not in str(error):
+            raise
+    else:
+        raise AssertionError("it went on at its ordinary priority")
+    finally:
+        os.environ["BENCH_NICE"] = before
+        peer.close()
+
+
 @point("an engine that fails is reported with the reason, and the others are measured")
 def broken():
     bad = [fake.Broken(f"bad-{step}", step) for step in ("available", "load", "build", "search")]
@@ -279,6 +375,29 @@ def two_clients():
     for r in engines()["results"]:
         if r["name"] not in ("vecdb", "pgvector") and "2 clients" not in r["extras"].get("not measured", {}):
             raise AssertionError(f"{r['key']}: nothing is said of two clients")
+
+
+@point("one connection lives through the sweep; the first queries of a new one are timed apart")
+def connections():
+    cold = result("vecdb ivfflat")["extras"]["cold"]
+    equal((len(cold["us"]), cold["queries"]), (measure.NEW_CONNECTIONS, QUERIES))
+    if not (cold["warm"] > 0 and min(cold["us"]) > 0):
+        raise AssertionError(cold)
+    equal(result("usearch HNSW")["extras"].get("cold"), None)
+    if engines()["settings"] == {}:
+        raise AssertionError("no settings of the server")
+    engine = sql.make("vecdb exact", the_server())
+    try:
+        engine.load(dataset())
+        first = engine.search({}, 10, queries=dataset().queries[:5])
+        backend = engine.session.backend
+        engine.floor(50)
+        again = engine.search({}, 10, queries=dataset().queries[:5])
+        equal(engine.session.backend, backend)
+        if not (first.ids == again.ids).all():
+            raise AssertionError("other answers over the same connection")
+    finally:
+        engine.close()
 
 
 @point("what an index costs is measured: seconds, bytes, memory, pages, the floor")
@@ -410,9 +529,7 @@ def scaling():
 @point("two runs are compared: the same one is within the limit, a slower one is not")
 def repeats():
     c = fakes(fake.Fake("vecdb"), fake.Fake("peer", 20, 40))
-    ds = dataset()
-    base = {**engines(), "results": c.results, "missing": [], "data": [{"name": ds.name, "rows": ROWS, "dims": DIMS, "metric": "cosine", "queries": QUERIES, "about": ""}]}
-    base["results"] = [{**r, "data": ds.name} for r in c.results]
+    base = as_run(c)
     _, groups, same = report.compare_runs(base, base)
     equal((same, max(max(g) for g in groups.values())), (True, 0.0))
     slower = json.loads(json.dumps(runs.plain(base)))
@@ -423,12 +540,25 @@ def repeats():
     equal(same, False)
     close(max(groups["latency, mean"]), 0.2, 1e-6)
     equal(max(groups["processor time"]), 0.0)
+    shorter = json.loads(json.dumps(runs.plain(base)))
+    shorter.update(command="bench/run other", passes=7)
+    shorter["results"][1]["searches"] = [s for s in shorter["results"][1]["searches"] if s["recall"]["10"] < 0.96]
+    for pair in ((base, shorter), (shorter, base)):
+        text, groups, same = report.compare_runs(*pair)
+        equal((same, max(max(g) for g in groups.values())), (False, 0.0))
+        for words in ("in one run only", "| passes |", "| command |"):
+            if words not in text:
+                raise AssertionError(f"{words!r} is not in\n{text}")
 
 
 @point("wrong commands, data and files get a message that names the way out")
 def messages():
     for arguments, words in ((["compare", "--data", "nonsense"], "clustered:"), (["compare", "--clients", "2"], "one client"), (["preset", "nothing"], "preset list"),
                              (["compare", "--passes", "0"], "at least 1"), (["compare", "--options", "m"], "name=value"), (["report", "nowhere"], "run.json"),
+                             (["compare", "--top", "nan"], "no recall"), (["compare", "--shared-buffers", "nonsense"], "128MB"),
+                             (["compare", "--data", "clustered:100x4", "--engines", "faiss"], "nothing to compare"),
+                             (["compare", "--data", "clustered:100x4", "--options", "bogus=1"], "bogus"),
+                             (["compare", "--data", "clustered:100x4", "--data", "hdf5:/nowhere.hdf5"], "/nowhere"),
                              (["compare", "--data", "clustered:100x4", "--engines", "nobody"], "vecdb ivfflat")):
         done = subprocess.run([sys.executable, "-m", "harness", *arguments], capture_output=True, text=True, cwd=State.folder)
         if done.returncode == 0 or words not in done.stderr or "Traceback" in done.stderr:

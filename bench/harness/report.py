@@ -414,7 +414,7 @@ def data_section(run, data, plots):
     if build:
         lines += ["### Build and size\n", "Peak memory is what the build needed beyond what was there before, the finished index included: over SQL private memory, shared "
                   "segments and the index's pages; in process the growth of the process, which held the rows already.\n", build]
-    for heading, text in (("### More clients", clients_table(results)), ("### Writes", writes_table(results))):
+    for heading, text in (("### More clients, indexes alone", clients_table(results)), ("### Writes", writes_table(results))):
         if text:
             lines += [heading + "\n", text]
     lines += ["### Every setting, one client\n", all_settings(results)]

@@ -11,7 +11,7 @@ from harness import presets
 ANSWERED = 64
 
 # How long a command takes on two cores of a virtual machine, as measured; printed before it starts.
-ABOUT = {"compare": "two to five minutes a data set", "ivfflat": "a quarter of an hour; with --quick four minutes",
+ABOUT = {"compare": "two to five minutes a data set", "ivfflat": "half an hour; with --quick five minutes",
          "hnsw": "an hour; with --quick ten minutes", "ivfpq": "half an hour; with --quick ten minutes", "scaling": "half an hour up to a million rows",
          "million": "three minutes", "preset": "ten minutes to half an hour", "all": "a night", "profile": "two minutes", "check": "a minute a data set"}
 
@@ -24,7 +24,7 @@ def common(parser):
     o.add_argument("--k", type=at_least(1), default=10, metavar="K", help="rows a query asks for (10)")
     o.add_argument("--clients", type=numbers, default=None, metavar="1,2", help="numbers of clients (1,2; quick: 1)")
     o.add_argument("--queries", type=at_least(1), default=None, metavar="N", help="take only so many queries of the data set, all of which count for recall (1,000; quick: 300)")
-    o.add_argument("--timed", type=at_least(1), default=None, metavar="N", help="how many of them each pass asks, the same in all (300; quick: 100)")
+    o.add_argument("--timed", type=at_least(1), default=None, metavar="N", help="how many of them each pass asks, the same in all (200; quick: 100)")
     o.add_argument("--top", type=recall, default=0.99, metavar="RECALL", help="sweeps end with the first setting of this recall@10 (0.99)")
     o.add_argument("--quick", action="store_true", help="fewer passes, settings and queries, no inserts and deletes: for a first look")
     o.add_argument("--no-writes", action="store_true", help="leave out inserts, deletes and WAL, which need builds of their own")
@@ -150,7 +150,7 @@ def settle(o):
     o.builds = o.builds or (1 if o.quick else 3)
     o.clients = o.clients or ((1,) if o.quick else (1, 2))
     o.queries = o.queries or (300 if o.quick else None)
-    o.timed = o.timed or (100 if o.quick else 300)
+    o.timed = o.timed or (100 if o.quick else 200)
     return o
 
 

@@ -13,7 +13,7 @@ Everything measured goes into plain dictionaries that become the JSON of the run
 work from that JSON alone.
 
 A search is recorded as
-    {"setting": {…}, "k": 10, "clients": 1, "queries": 300, "recall": {"1": …, "10": …},
+    {"setting": {…}, "k": 10, "clients": 1, "queries": 200, "recall": {"1": …, "10": …},
      "passes": [{"us":…, "p50":…, "cpu":…, "qps":…}, {}, …], "percentiles": {"p50":…, "p95":…, "p99":…, "samples":…},
      "pages": …, "note": …, "empty_us": …}
 with us, p50, p95, p99 in microseconds a query as the client sees it (percentiles, over all passes together, None where an
@@ -199,7 +199,7 @@ class Comparison:
     recall; timed: how many of the queries each pass asks. After run(), results and missing hold the outcome.
     """
 
-    def __init__(self, ds, engines, recall, passes=5, k=10, clients=(1,), seed=1, builds=1, timed=300,
+    def __init__(self, ds, engines, recall, passes=5, k=10, clients=(1,), seed=1, builds=1, timed=200,
                  extras=(), k100=True, top=0.99):
         self.ds, self.engines, self.recall = ds, list(engines), recall
         self.passes, self.k, self.clients, self.seed, self.builds = passes, k, clients, seed, builds

@@ -66,7 +66,7 @@ def record(perf, engine, setting, us):
         thread.join()
     if failed:
         raise failed[0]
-    shares = [(float(m[1]), os.path.basename(m[2]), m[3].strip()) for m in re.finditer(r"^\s*([\d.]+)%\s+(\S+)\s+\[[^\]]*\]\s+(.*)$", listing.stdout, re.M)]
+    shares = [(float(m[1]), os.path.basename(m[2]), re.sub(r"(\s+-)*\s*$", "", m[3])) for m in re.finditer(r"^\s*([\d.]+)%\s+(\S+)\s+\[[^\]]*\]\s+(.*)$", listing.stdout, re.M)]
     if not shares:
         raise runs.RunError(f"perf recorded nothing: {(done.stderr or listing.stderr).strip()[:300]}")
     return shares

@@ -1,129 +1,9 @@
 """The command line of the benchmark: bench/run COMMAND …"""
-import argparse
 import os
+import signal
 import sys
 
-from harness import data, measure, presets, report, runs
-
-# How long a command takes on two cores of a virtual machine, as measured; printed before it starts.
-ABOUT = {"compare": "two to five minutes a data set", "ivfflat": "a quarter of an hour; with --quick four minutes",
-         "hnsw": "an hour; with --quick ten minutes", "ivfpq": "half an hour; with --quick ten minutes", "scaling": "half an hour up to a million rows",
-         "million": "three minutes", "preset": "ten minutes to half an hour", "all": "a night", "profile": "two minutes", "check": "a minute a data set"}
-
-
-def common(parser):
-    """The options of everything that measures."""
-    o = parser.add_argument_group("how to measure")
-    o.add_argument("--passes", type=at_least(1), default=None, metavar="N", help="interleaved passes; medians are reported (15; quick: 5)")
-    o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched, and one longer than 60 s is not repeated (3; quick: 1)")
-    o.add_argument("--k", type=at_least(1), default=10, metavar="K", help="rows a query asks for (10)")
-    o.add_argument("--clients", type=numbers, default=None, metavar="1,2", help="numbers of clients (1,2; quick: 1)")
-    o.add_argument("--queries", type=at_least(1), default=None, metavar="N", help="ask only so many queries (all of the data set's; quick: 300)")
-    o.add_argument("--top", type=float, default=0.99, metavar="RECALL", help="sweeps end with the first setting of this recall@10 (0.99)")
-    o.add_argument("--quick", action="store_true", help="fewer passes, settings and queries, no inserts and deletes: for a first look")
-    o.add_argument("--no-writes", action="store_true", help="leave out inserts, deletes and WAL, which need builds of their own")
-    o.add_argument("--seed", type=int, default=1, metavar="N", help="order of the passes (1)")
-    o.add_argument("--shared-buffers", default=None, metavar="SIZE", help="such as 128MB (the default holds all tables and indexes)")
-    o.add_argument("--toast", choices=("inline", "default"), default="inline",
-                   help="inline: vectors up to 8 kB stay in the row; default: as PostgreSQL does it, those beyond 2 kB are moved out of line")
-    o.add_argument("--out", default=None, metavar="DIR", help="where to write run.json, report.md and the plots (build/bench/results/…)")
-
-
-def at_least(low):
-    def whole(text):
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if value < low:
-            raise argparse.ArgumentTypeError(f"{value} is too small, it must be at least {low}")
-        return value
-    return whole
-
-
-def numbers(text):
-    """'1,2' as (1, 2)."""
-    values = tuple(at_least(1)(part) for part in text.split(","))
-    if 1 not in values:
-        raise argparse.ArgumentTypeError(f"{text}: one client must be among them, all else is compared with it")
-    return values
-
-
-def build_options(text):
-    """'m=16,ef_construction=64' as a dict."""
-    found = {}
-    for part in filter(None, text.split(",")):
-        name, equals, value = part.partition("=")
-        if not equals or not name:
-            raise argparse.ArgumentTypeError(f"{part!r} is not of the form name=value, such as lists=1000")
-        try:
-            found[name] = int(value)
-        except ValueError:
-            try:
-                found[name] = float(value)
-            except ValueError:
-                found[name] = value
-    return found
-
-
-def parser():
-    top = argparse.ArgumentParser(prog="bench/run", description="Measures vecdb and the systems a user would pick instead: recall against speed, "
-                                  "build time, memory, size, on the same machine, data and in the same run. bench/README.md explains it.",
-                                  epilog="Start with: bench/run compare --data debian --index ivfflat")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name, text, **more):
-        long = text + (f" Takes about {ABOUT[name]}." if name in ABOUT else "")
-        return commands.add_parser(name, help=text, description=long, **more)
-
-    c = add("compare", "One comparison on one or more data sets.")
-    c.add_argument("--data", action="append", metavar="SPEC", help="debian, words, clustered:ROWSxDIMS[:SEED][:METRIC], hdf5:PATH; a number of rows may follow, "
-                   "debian:20000. May be given several times (debian)")
-    c.add_argument("--index", choices=presets.INDEXES, default="ivfflat", help="which comparison (ivfflat)")
-    c.add_argument("--engines", metavar="KEY,…", help="only these, and others by key: 'vecdb ivfflat,hnswlib HNSW'; a system alone ('faiss') "
-                   "keeps all of its engines. --engines list shows the keys")
-    c.add_argument("--options", type=build_options, default={}, metavar="NAME=VALUE,…", help="build options for every engine that has them, such as lists=1000")
-    common(c)
-    for index in ("ivfflat", "hnsw", "ivfpq"):
-        s = add(index, f"The report on {index}: vecdb and its peers on two real data sets, with plots.")
-        common(s)
-    s = add("preset", "Repeats what is often quoted.")
-    s.add_argument("name", metavar="NAME", help="list shows them")
-    common(s)
-    s = add("scaling", "Growth with the number of rows: latency, build time, memory, size.")
-    s.add_argument("--max", type=at_least(20_000), default=1_000_000, metavar="ROWS", help="the largest size (1000000)")
-    s.add_argument("--dims", type=at_least(2), default=128, metavar="D", help="dimensions (128)")
-    s.add_argument("--index", choices=presets.INDEXES, default="ivfflat")
-    common(s)
-    s = add("million", "One million cosine distances at 64 to 3,072 dimensions: a plain loop, NumPy, FAISS, vecdb's kernels at each SIMD level, and over SQL.")
-    s.add_argument("--rows", type=at_least(1000), default=1_000_000)
-    common(s)
-    s = add("profile", "Where a backend's time goes while vecdb searches, by perf.")
-    s.add_argument("--data", action="append", metavar="SPEC", help="data sets (debian and words)")
-    s.add_argument("--index", choices=presets.INDEXES, default="ivfflat")
-    common(s)
-    s = add("all", "Everything, one after the other.")
-    common(s)
-    s = add("check", "Checks the exact neighbours of all data sets against a second implementation.")
-    s.add_argument("data", nargs="*", metavar="SPEC", help="data sets (debian, words and a generated one)")
-    s = add("report", "Renders runs again from their JSON.")
-    s.add_argument("runs", nargs="+", metavar="RUN", help="run.json, or its folder")
-    s = add("repeat", "Compares the ratios of two runs of the same command; status 1 if any differs by more than the limit.")
-    s.add_argument("runs", nargs=2, metavar="RUN", help="run.json, or its folder")
-    s.add_argument("--limit", type=float, default=0.10, metavar="SHARE", help="(0.10)")
-    s = add("smoke", "Checks the harness itself, in two minutes (make bench-smoke); prints TAP.")
-    commands.add_parser("setup", help="Installs what is missing, tries failed peers again, and lists them.")
-    return top
-
-
-def settle(o):
-    """Defaults that depend on --quick."""
-    o.passes = o.passes or (5 if o.quick else 15)
-    o.builds = o.builds or (1 if o.quick else 3)
-    o.clients = o.clients or ((1,) if o.quick else (1, 2))
-    o.queries = o.queries or (300 if o.quick else None)
-    return o
-
+from harness import arguments, data, measure, presets, report, runs
 
 EXTRAS = ("insert", "churn")
 
@@ -134,7 +14,7 @@ def load(spec, o):
 
 def choose(sides, engines, options):
     """The sides that --engines names, with --options where an engine has them."""
-    from harness import peers
+    from harness import peers, sql
     if engines:
         wanted = [e.strip() for e in engines.split(",") if e.strip()]
         known = {key for key, _ in sides}
@@ -147,12 +27,24 @@ def choose(sides, engines, options):
                 raise runs.RunError(f"no engine is called {name!r}; there are: {', '.join(sorted(known | set(peers.CATALOGUE)))}")
             chosen += [s for s in found if s not in chosen]
         sides = chosen
+    if all(key.split()[0] != "vecdb" for key, _ in sides):
+        raise runs.RunError(f"--engines {engines}: there is nothing to compare with: name one of vecdb's, such as 'vecdb ivfflat', too")
+    used = set()
+
     def merged(key, own):
-        if "exact" in key:
-            return own
-        has = peers.CATALOGUE[key][3] if key in peers.CATALOGUE else None
-        return {**own, **{n: v for n, v in options.items() if has is None or n in has}}
-    return [(key, merged(key, own)) for key, own in sides]
+        """own, replaced by those of the options that the engine has; M is what other libraries call m."""
+        has = peers.CATALOGUE[key][3] if key in peers.CATALOGUE else sql.BUILD_OPTIONS.get(key.partition(" ")[2], ())
+        found = {}
+        for name, value in options.items():
+            there = name if has is None or name in has else "M" if name == "m" and "M" in has else None
+            if there:
+                found[there] = value
+                used.add(name)
+        return {**own, **found}
+    sides = [(key, merged(key, own)) for key, own in sides]
+    if set(options) - used:
+        raise runs.RunError(f"--options: none of the engines has {', '.join(sorted(set(options) - used))}")
+    return sides
 
 
 def compare(o):
@@ -162,51 +54,47 @@ def compare(o):
         print("\n".join(sorted(names)))
         return 0
     specs = o.data or ["debian"]
+    sets = [load(spec, o) for spec in specs]
+    chosen = [choose(presets.sides(o.index, len(ds.base)), o.engines, o.options) for ds in sets]
     with runs.Run(f"{o.index} on {', '.join(specs)}", o) as run:
-        for spec in specs:
-            ds = load(spec, o)
-            run.compare(ds, choose(presets.sides(o.index, len(ds.base)), o.engines, o.options), extras=EXTRAS)
-        run.write()
+        for ds, sides in zip(sets, chosen):
+            run.compare(ds, sides, extras=EXTRAS)
+            run.write()
     return status(run)
 
 
 def index_report(o):
+    sets = [load(spec, o) for spec in presets.REAL]
     with runs.Run(f"{o.command} against its peers", o) as run:
-        for spec in presets.REAL:
-            ds = load(spec, o)
+        for ds in sets:
             run.compare(ds, presets.sides(o.command, len(ds.base)), extras=EXTRAS)
-        run.write()
+            run.write()
     return status(run)
 
 
 def status(run):
-    """1 if nothing could be measured."""
-    if not run.results:
-        measure.say("nothing was measured: the report says why")
-        return 1
-    return 0
+    """1 if vecdb could not be measured on some data set."""
+    bad = 0
+    for d in run.data:
+        names = {r["name"] for r in run.results if r["data"] == d["name"]}
+        if "vecdb" not in names:
+            measure.say(f"{d['name']}: vecdb was not measured, so there is nothing to compare: the report says why")
+            bad = 1
+    return bad
 
 
 def preset(o):
-    if o.name == "list":
-        for name, (about, specs, _, _) in presets.PRESETS.items():
-            print(f"{name:12} {about}; on {', '.join(specs)}")
-        print(f"{'dims':12} the exact scan at {', '.join(map(str, presets.DIMENSIONS))} dimensions")
-        print(f"{'million':12} one million cosine distances, as bench/run million")
-        return 0
     if o.name == "dims":
         return dimensions(o)
     if o.name == "million":
         o.rows = 1_000_000
         return million(o)
-    if o.name not in presets.PRESETS:
-        raise runs.RunError(f"no preset is called {o.name!r}: see bench/run preset list")
     about, specs, sides, only = presets.PRESETS[o.name]
+    sets = [load(spec, o) for spec in specs]
     with runs.Run(about, o) as run:
-        for spec in specs:
-            ds = load(spec, o)
+        for ds in sets:
             run.compare(ds, sides(len(ds.base)), only=only, k100=False)
-        run.write()
+            run.write()
     return status(run)
 
 
@@ -216,7 +104,7 @@ def dimensions(o):
         for dims in presets.DIMENSIONS:
             ds = load(f"clustered:{presets.dimension_rows(dims, memory)}x{dims}:1:cosine", o)
             run.compare(ds, presets.sides("ivfflat", len(ds.base)), k100=False)
-        run.write()
+            run.write()
     return status(run)
 
 
@@ -225,10 +113,11 @@ def scaling(o):
     with runs.Run(f"{o.index}: growth with the number of rows", o, kind="scaling") as run:
         for rows in presets.scaling_sizes(o.max):
             ds = load(f"clustered:{rows}x{o.dims}", o)
-            run.compare(ds, [s for s in presets.sides(o.index, rows) if rows <= 200_000 or s[0].split()[1] != "exact"], k100=False)
+            run.compare(ds, [s for s in presets.sides(o.index, rows) if not s[0].endswith("(batch)") and (rows <= 200_000 or s[0].split()[1] != "exact")],
+                        k100=False)
             del ds
-        run.sections.append(page.far(run.json()))
-        run.write()
+            run.sections = [page.render(run.json())]
+            run.write()
     return status(run)
 
 
@@ -315,11 +204,15 @@ COMMANDS = {"compare": compare, "ivfflat": index_report, "hnsw": index_report, "
 
 
 def main():
-    o = parser().parse_args()
+    o = arguments.parser().parse_args()
     if hasattr(o, "passes"):
-        settle(o)
-        if o.command in ABOUT:
-            measure.say(f"{o.command}: {o.passes} passes of all engines and settings; takes about {ABOUT[o.command]} on two cores, more the first time")
+        arguments.settle(o)
+        if o.command in arguments.ABOUT:
+            measure.say(f"{o.command}: {o.passes} passes of all engines and settings; takes about {arguments.ABOUT[o.command]} on two cores, more the first time")
+    # As an interrupt does: the server is stopped, and what lies in temporary folders goes.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:      # nohup ignores one
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         return COMMANDS[o.command](o)
     except (data.DataError, runs.RunError, report.ReportError) as error:

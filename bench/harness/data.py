@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from harness import machine
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 METRICS = ("cosine", "l2", "ip")
@@ -93,7 +95,7 @@ class DataSet:
 
 def cache_dir():
     """The cache's folder (it may not exist yet)."""
-    return os.environ.get("VECDB_BENCH_CACHE") or os.path.join(TOP, "build", "bench", "cache")
+    return os.environ.get("VECDB_BENCH_CACHE") or os.path.join(machine.WORK, "cache")
 
 
 def keep(name, write):

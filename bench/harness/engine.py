@@ -8,6 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 
+# The sweeps, the same for all engines.
+EF = (10, 12, 16, 20, 24, 32, 40, 50, 64, 80, 100, 128, 160, 200, 300, 400, 600, 800)
+PROBES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+WARM_UP = 20                # queries before each pass that are not timed, of every engine: what ran before has emptied the caches
+
+
+def ladder(values, most):
+    """The values up to most, and most itself in place of those beyond."""
+    return [v for v in values if v < most] + [most]
+
+
 @dataclass
 class Pass:
     """The answers to a set of queries at one setting, and what they cost."""
@@ -36,7 +47,9 @@ class Engine:
         raise NotImplementedError
 
     def build(self):
-        """Builds the index anew: {'seconds', 'cpu_seconds', 'peak_bytes', 'index_bytes', 'wal_bytes'}, None where not known."""
+        """Builds the index anew: {'seconds', 'cpu_seconds', 'peak_bytes', 'index_bytes', 'wal_bytes'}, None where not known.
+
+        peak_bytes: memory at its peak beyond what was there before, the finished index included."""
         raise NotImplementedError
 
     def settings(self):
@@ -44,7 +57,7 @@ class Engine:
         return [{}]
 
     def search(self, setting, k, clients=1, queries=None):
-        """A Pass: the k nearest rows of each query (all of the data set's, or the float32 array given)."""
+        """A Pass: the k nearest rows of each query (all of the data set's, or the float32 array given), after WARM_UP of them untimed."""
         raise NotImplementedError
 
     def close(self):

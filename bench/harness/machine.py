@@ -1,5 +1,6 @@
 """machine.py: what a report must say about the machine, the versions and the commit."""
 import datetime
+import fcntl
 import importlib.metadata
 import os
 import platform
@@ -7,6 +8,8 @@ import re
 import subprocess
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+WORK = os.environ.get("BENCH_WORK") or os.path.join(TOP, "build", "bench")     # what the harness makes; bench/run says where
+LOCK = "/tmp/vecdb-bench.lock"          # held by whatever measures on this machine, from any tree
 SIMD = ("sse4_2", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_vpopcntdq", "amx_tile", "asimd", "sve")
 
 
@@ -18,13 +21,35 @@ def read(path):
         return ""
 
 
-def realtime(thread=0):
-    """Gives a thread or process of one thread (0: this one) a low real-time priority if BENCH_REALTIME=1, which bench/run sets for root.
+def raise_priority(thread=0):
+    """Gives a thread or process of one thread (0: this one) the highest ordinary priority if BENCH_NICE=1, which bench/run sets where it is allowed.
 
-    Other work on the machine then does not take turns with what is measured. OSError without the right.
+    Not a real-time one, which the kernel stops for 50 of every 1,000 ms. Where the kernel shares the processor out by sessions
+    first (autogroup), that of the thread is raised too: call setsid() before, or it is the user's shell. OSError without the right.
     """
-    if os.environ.get("BENCH_REALTIME") == "1":
-        os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(1))
+    if os.environ.get("BENCH_NICE") == "1":
+        os.setpriority(os.PRIO_PROCESS, thread, -20)
+        try:
+            with open(f"/proc/{thread or 'self'}/autogroup", "r+") as file:
+                if not file.read().rstrip().endswith(" -20"):
+                    file.write("-20")
+        except (FileNotFoundError, ProcessLookupError):
+            pass                    # this kernel has none
+
+
+def lock(path=LOCK, say=None):
+    """Waits until no other run measures on this machine; the open file that keeps others waiting until it is closed."""
+    try:
+        file = open(path)
+    except FileNotFoundError:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT, 0o644))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if say:
+            say(f"another run measures on this machine (it holds {path}): waiting for it to end")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 def processor():
@@ -44,7 +69,7 @@ def describe():
     memory = re.search(r"MemTotal:\s*(\d+) kB", read("/proc/meminfo"))
     return {"cpu": processor(), "cores": len(os.sched_getaffinity(0)), "memory": int(memory[1]) * 1024 if memory else None,
             "kernel": platform.release(), "simd": [f for f in SIMD if f in flags], "virtual": "hypervisor" in flags,
-            "load": list(os.getloadavg()), "realtime": os.environ.get("BENCH_REALTIME") == "1"}
+            "load": list(os.getloadavg()), "nice": os.environ.get("BENCH_NICE") == "1"}
 
 
 def versions():
@@ -61,7 +86,7 @@ def versions():
 def commit():
     """(commit, whether the tree differs from it); ('unknown', None) outside a clone."""
     def git(*args):
-        return subprocess.run(["git", "-C", TOP, *args], capture_output=True, text=True)
+        return subprocess.run(["git", "-c", f"safe.directory={TOP}", "-C", TOP, *args], capture_output=True, text=True)
     try:
         head = git("rev-parse", "--short=12", "HEAD")
         if head.returncode != 0:

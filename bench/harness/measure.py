@@ -3,17 +3,23 @@
 A comparison has passes. In each pass every engine answers at every one of its settings; the order is
 mixed anew for each pass (by a seed), and settings of like recall of all engines stay together, so
 that a machine that gets slower or faster meanwhile does so for all. What is compared within a pass is
-thus a second or two apart. Passes are short and many: what disturbs a shared machine lasts longer than that. A ratio is formed pass by pass; what is reported is the median and the range.
+thus a second or two apart. Every pass of every setting of every engine asks the same queries in the same order; slow
+settings take part in some of the passes only, all slow ones in the same. A ratio is formed pass by pass; what is reported
+is the median and the range.
+
+Before the passes each setting answers all queries of the data set once, which warms what can be warmed and gives the recall.
 
 Everything measured goes into plain dictionaries that become the JSON of the run; report.py and plots.py
 work from that JSON alone.
 
 A search is recorded as
-    {"setting": {…}, "k": 10, "clients": 1, "queries": 1000, "recall": {"1": …, "10": …},
-     "passes": [{"us":…, "p50":…, "p95":…, "p99":…, "cpu":…, "qps":…}, …], "pages": …, "note": …}
-with us, p50, p95, p99 in microseconds a query as the client sees it (percentiles None where an engine
-answers all queries in one native call), cpu in microseconds of processor time a query (client and
-backend, or the process), qps in queries a second. Lists over passes run alike in all searches.
+    {"setting": {…}, "k": 10, "clients": 1, "queries": 200, "recall": {"1": …, "10": …},
+     "passes": [{"us":…, "p50":…, "cpu":…, "qps":…}, {}, …], "percentiles": {"p50":…, "p95":…, "p99":…, "samples":…},
+     "pages": …, "note": …, "empty_us": …}
+with us, p50, p95, p99 in microseconds a query as the client sees it (percentiles, over all passes together, None where an
+engine answers all queries in one native call, or samples are fewer than FEWEST), cpu in microseconds of processor time a
+query (client and backend, or the process), qps in queries a second. recall has "5" in place of "10" where k is 5. Lists
+over passes run alike in all searches; a pass that a search took no part in is {}.
 """
 import math
 import random
@@ -24,11 +30,12 @@ import traceback
 
 TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)
 STATISTICS = {"us": "latency, mean", "cpu": "processor time", "p50": "latency, p50"}
-MIN_PASS = 0.08             # seconds that a pass of a fast search lasts at least, by repeating it
-MAX_REPEATS = 8
-MIN_QUERIES = 40            # a slow search is timed on a part of the queries, but on so many at least
+BUDGET = 10                 # seconds that all passes of a setting may last: slower ones are timed in fewer passes
+FEWER = (9, 5, 3)           # in so many, spread evenly over the run
+FEWEST = 200                # samples that a p95 or p99 takes
 LONG_BUILD = 60             # seconds; a build that takes longer is not repeated
-EXACT_QUERIES = 10          # of an exact scan, which takes as long for any query
+EXACT_QUERIES = 3           # of an exact scan before the passes, each of which reads everything; its recall is that of the passes
+NEW_CONNECTIONS = 3         # on which the first queries are timed
 
 
 def say(text):
@@ -59,22 +66,47 @@ def column(search, statistic):
     return [p.get(statistic) for p in search["passes"]]
 
 
-def curves(result, k=10, clients=1):
+def is_exact(engine):
+    """Of an engine's or a result's index."""
+    return (engine["index"] if isinstance(engine, dict) else engine.index).startswith("exact")
+
+
+def recall_at(search):
+    """The recall that tables and curves go by: at 10, or at k where that is less; None if not known."""
+    return search["recall"].get(str(min(10, search["k"])))
+
+
+def main_k(result):
+    """The k of a result's sweep."""
+    counts = {}
+    for search in result["searches"]:
+        if search["clients"] == 1:
+            counts[search["k"]] = counts.get(search["k"], 0) + len(search["passes"])
+    return max(counts, key=counts.get) if counts else 10
+
+
+def passes_of(seconds, passes):
+    """The numbers of the passes in which a setting is timed that takes so many seconds a pass; fewer are a part of more."""
+    count = next((n for n in (passes, *FEWER) if n <= passes and n * seconds <= BUDGET), min(passes, FEWER[-1]))
+    return {round(i * (passes - 1) / max(1, count - 1)) for i in range(count)}
+
+
+def curves(result, k=None, clients=1):
     """The searches of an engine, grouped into curves: those which set the same names belong together.
 
     Returns a list of (names, searches); an engine that is swept in two ways (probes, declared recall) has
     two curves. A search with nothing set joins the curve whose searches say so ("curve"), else stands alone.
     """
-    groups = {}
+    groups, k = {}, k or main_k(result)
     for search in result["searches"]:
         if search["k"] == k and search["clients"] == clients:
             groups.setdefault(search.get("curve") or " ".join(sorted(search["setting"])), []).append(search)
     return list(groups.items())
 
 
-def front(searches, statistic="us", at="10"):
+def front(searches, statistic="us"):
     """The searches no other one beats in recall and time (medians), by rising recall."""
-    points = [(s["recall"].get(at), median(column(s, statistic)), s) for s in searches]
+    points = [(recall_at(s), median(column(s, statistic)), s) for s in searches]
     points = sorted((p for p in points if p[0] is not None and p[1]), key=lambda p: (-p[0], p[1]))
     best, kept = math.inf, []
     for recall, value, search in points:
@@ -84,27 +116,27 @@ def front(searches, statistic="us", at="10"):
     return kept[::-1]
 
 
-def bracket(searches, target, statistic="us", at="10"):
+def bracket(searches, target, statistic="us"):
     """Where a curve passes a recall: (search below, search above, weight of the latter), or None.
 
     Chosen by the medians, so that all passes use the same two settings. None where the target lies
     outside the range measured: nothing is extrapolated.
     """
-    points = front(searches, statistic, at)
+    points = front(searches, statistic)
     for low, high in zip(points, points[1:]):
-        a, b = low["recall"][at], high["recall"][at]
+        a, b = recall_at(low), recall_at(high)
         if a <= target <= b:
             return low, high, (target - a) / (b - a)
     for search in points:
-        if search["recall"][at] == target:
+        if recall_at(search) == target:
             return search, search, 0.0
     return None
 
 
-def at_recall(searches, target, statistic="us", at="10"):
+def at_recall(searches, target, statistic="us"):
     """A statistic at a given recall, a value a pass: interpolated between two settings, linear in recall
     and in the logarithm of the value. None outside the measured range."""
-    found = bracket(searches, target, statistic, at)
+    found = bracket(searches, target, statistic)
     if found is None:
         return None
     low, high, weight = found
@@ -112,12 +144,12 @@ def at_recall(searches, target, statistic="us", at="10"):
             for a, b in zip(column(low, statistic), column(high, statistic))]
 
 
-def best_at_recall(result, target, statistic="us", at="10", only=None):
+def best_at_recall(result, target, statistic="us", only=None):
     """The fastest curve of an engine at a recall: (name of the curve, values a pass), or None."""
     found = []
     for name, searches in curves(result):
         if only is None or name == only:
-            values = at_recall(searches, target, statistic, at)
+            values = at_recall(searches, target, statistic)
             if values:
                 found.append((median(values), name, values))
     return min(found)[1:] if found else None
@@ -164,14 +196,17 @@ class Comparison:
 
     ds: a DataSet; engines: objects with the interface of bench/README.md; recall: a function (ids, k, queries) → share,
     where queries are the numbers of the queries asked. top: an engine's sweep ends with the first setting of that
-    recall. After run(), results and missing hold the outcome.
+    recall; timed: how many of the queries each pass asks. After run(), results and missing hold the outcome.
     """
 
-    def __init__(self, ds, engines, recall, passes=5, k=10, clients=(1,), seed=1, builds=1, budget=0.15,
+    def __init__(self, ds, engines, recall, passes=5, k=10, clients=(1,), seed=1, builds=1, timed=200,
                  extras=(), k100=True, top=0.99):
         self.ds, self.engines, self.recall = ds, list(engines), recall
         self.passes, self.k, self.clients, self.seed, self.builds = passes, k, clients, seed, builds
-        self.budget, self.extras, self.k100, self.top = budget, set(extras), k100, top
+        self.extras, self.k100, self.top = set(extras), k100, top
+        self.asked = spread_evenly(timed, len(ds.queries))
+        self.queries = ds.queries[self.asked]       # one array, which engines need to write to a file once only
+        self.samples = {}       # id of a search → arrays of microseconds a query
         self.results, self.missing = [], []
         self.live = []          # (engine, result) of those still in it
 
@@ -249,7 +284,7 @@ class Comparison:
             self.each("building", build)
 
     def warm(self):
-        """One untimed pass over all queries: warms caches, measures recall, and tells how long a timed pass takes."""
+        """One untimed pass over all queries: warms connections and caches, measures recall, and tells how long a timed pass takes."""
         def warm(engine, result):
             arrived = set()     # the curves that have come to the top
             for setting in engine.settings():
@@ -258,41 +293,48 @@ class Comparison:
                     continue
                 curve = setting.get("curve") if isinstance(setting.get("curve"), str) else None
                 setting = {name: value for name, value in setting.items() if name != "curve"}
-                chosen = self.chosen(EXACT_QUERIES) if engine.index == "exact" else self.chosen(None)
+                chosen = self.asked[:EXACT_QUERIES] if is_exact(engine) else list(range(len(self.ds.queries)))
                 answer = engine.search(setting, self.k, clients=1, queries=self.ds.queries[chosen])
-                search = {"setting": setting, "k": self.k, "clients": 1, "passes": [], "note": answer.note,
-                          "recall": {str(k): self.recall(answer.ids, k, chosen) for k in (1, 10, 100) if k <= self.k}}
+                search = {"setting": setting, "k": self.k, "clients": 1, "passes": [], "note": answer.note, "queries": len(self.asked),
+                          "recall": self.recalls(answer.ids, self.k, chosen)}
+                if getattr(answer, "empty_us", None) is not None:
+                    search["empty_us"] = answer.empty_us
                 if curve is not None:
                     search["curve"] = curve
-                if search["recall"].get("10", 0) >= self.top:
+                if recall_at(search) >= self.top:
                     arrived.add(names)
-                seconds = answer.us_mean * 1e-6
-                count = min(len(chosen), max(MIN_QUERIES, int(self.budget / max(seconds, 1e-9))))
-                search["queries"] = count
-                search["repeats"] = max(1, min(MAX_REPEATS, math.ceil(MIN_PASS / max(seconds * count, 1e-9))))
+                search["timed_in"] = sorted(passes_of(answer.us_mean * 1e-6 * len(self.asked), self.passes))
                 result["searches"].append(search)
-            say(f"  {engine.key}: " + ", ".join(f"{s['recall'].get('10', 0):.3f}" for s in result["searches"]) + " recall@10")
+            say(f"  {engine.key}: " + ", ".join(f"{recall_at(s):.3f}" for s in result["searches"]) + f" recall@{min(10, self.k)}")
         self.each("searching", warm)
 
-    def chosen(self, count):
-        """Numbers of the queries to ask: all of them, or count, spread evenly."""
-        total = len(self.ds.queries)
-        if count is None or count >= total:
-            return list(range(total))
-        return [i * total // count for i in range(count)]
+    def recalls(self, ids, k, asked):
+        return {str(n): self.recall(ids, n, asked) for n in sorted({1, min(10, k), 100}) if n <= k}
 
     def one(self, engine, search):
-        """Adds one pass to a search: the median of its repeats."""
-        chosen = self.chosen(search["queries"])
-        queries = self.ds.queries[chosen]
-        runs = [figures(engine.search(search["setting"], search["k"], clients=search["clients"], queries=queries), len(chosen))
-                for _ in range(search.get("repeats", 1))]
-        search["passes"].append({name: median([r[name] for r in runs]) for name in runs[0]})
+        """Adds one pass to a search."""
+        answer = engine.search(search["setting"], search["k"], clients=search["clients"], queries=self.queries)
+        search["passes"].append(figures(answer, len(self.asked)))
+        if answer.us is not None:
+            self.samples.setdefault(id(search), []).append(answer.us)
+        if is_exact(engine):
+            search["recall"] = self.recalls(answer.ids, search["k"], self.asked)
+
+    def percentiles(self):
+        """Those of each search over all of its passes."""
+        import numpy as np
+        for result in self.results:
+            for search in result["searches"]:
+                if id(search) in self.samples:
+                    us = np.concatenate(self.samples.pop(id(search)))
+                    p50, p95, p99 = (float(v) for v in np.percentile(us, (50, 95, 99)))
+                    search["percentiles"] = {"samples": len(us), "p50": p50, **({"p95": p95, "p99": p99} if len(us) >= FEWEST else {})}
 
     def beside_one(self, engine, job):
         """A pass with more clients, and right before it one of one client: "alone" has that one's queries a second."""
         alone = {**job, "clients": 1, "passes": []}
         self.one(engine, alone)
+        self.samples.pop(id(alone), None)
         self.one(engine, job)
         job.setdefault("alone", []).append(alone["passes"][0]["qps"])
 
@@ -305,20 +347,32 @@ class Comparison:
                 if hasattr(engine, "floor"):
                     result["floor"].append(engine.floor())
             self.each("the floor", floor)
-            for e, s in schedule([[s["recall"].get("10", 0) for s in result["searches"]] for _, result in live], number, self.seed):
+            for e, s in schedule([[recall_at(s) for s in result["searches"]] for _, result in live], number, self.seed):
                 engine, result = live[e]
-                if (engine, result) not in self.live:
+                search = result["searches"][s]
+                if not any(engine is other for other, _ in self.live):
+                    continue
+                if number not in search["timed_in"]:
+                    search["passes"].append({})
                     continue
                 try:
-                    self.attempt(engine, "searching", self.one, engine, result["searches"][s])
+                    self.attempt(engine, "searching", self.one, engine, search)
                 except Dropped:
                     pass
             say(f"  pass {number + 1} of {self.passes} done ({time.monotonic() - start:.0f} s)")
 
     def more(self):
-        """What needs fewer passes: k = 100, more clients, pages; then what changes the table."""
+        """What needs fewer passes: new connections, k = 100, more clients, pages; then what takes tables of its own."""
+        def cold(engine, result):
+            if hasattr(engine, "first_queries") and not is_exact(engine):
+                near = min(self.plain(result), key=lambda s: abs(recall_at(s) - 0.95))
+                answers = [engine.first_queries(near["setting"], self.k, self.queries) for _ in range(NEW_CONNECTIONS)]
+                result["extras"]["cold"] = {"setting": near["setting"], "recall": recall_at(near), "queries": len(self.asked),
+                                            "us": [float(a.us_mean) for a in answers], "warm": median(column(near, "us"))}
+        self.each("searching on new connections", cold)
+
         def deep(engine, result):
-            if self.k100 and engine.index != "exact" and self.k < 100 <= len(self.ds.base):
+            if self.k100 and not is_exact(engine) and self.k < 100 <= len(self.ds.base):
                 for search in list(self.telling(result)):
                     self.extra(engine, result, dict(search["setting"]), 100, 1, 1)
         self.each("searching with k = 100", deep)
@@ -327,12 +381,13 @@ class Comparison:
             if clients == 1:
                 continue
             pairs = [(engine, result, self.extra_job(result, search, clients))
-                     for engine, result in self.live for search in self.telling(result)]
+                     for engine, result in self.live if not is_exact(engine) for search in self.telling(result)]
             for number in range(min(3, self.passes)):
                 turn = number % max(1, len(pairs))
                 for engine, result, job in pairs[turn:] + pairs[:turn]:
                     if (engine, result) in self.live and f"{clients} clients" not in result["extras"].get("not measured", {}):
                         self.optional(engine, result, f"{clients} clients", self.beside_one, engine, job)
+        self.percentiles()
         for result in self.results:
             result["searches"] = [s for s in result["searches"] if s["passes"]]
 
@@ -345,32 +400,35 @@ class Comparison:
         for name, call in (("insert", "insert_rate"), ("churn", "churn")):
             if name in self.extras:
                 for engine, result in list(self.live):
-                    if hasattr(engine, call) and engine.index != "exact":
+                    if hasattr(engine, call) and not is_exact(engine):
                         say(f"  {engine.key}: {name}")
                         self.optional(engine, result, name, lambda: result["extras"].update({name: getattr(engine, call)()}))
 
+    def plain(self, result):
+        return [s for s in result["searches"] if s["k"] == self.k and s["clients"] == 1]
+
     def telling(self, result):
-        """The settings worth more than the sweep: nothing set, and those nearest to recall 0.90, 0.95, 0.99."""
-        plain = [s for s in result["searches"] if s["k"] == self.k and s["clients"] == 1]
+        """The settings worth more than the sweep: nothing set, and those nearest to recall 0.95 and 0.99."""
+        plain = self.plain(result)
         chosen = [s for s in plain if not s["setting"]]
-        for target in (0.90, 0.95, 0.99):
-            near = min(plain, key=lambda s: abs(s["recall"].get("10", 0) - target), default=None)
+        for target in (0.95, 0.99):
+            near = min(plain, key=lambda s: abs(recall_at(s) - target), default=None)
             if near is not None and near not in chosen:
                 chosen.append(near)
         return chosen
 
     def extra_job(self, result, search, clients, k=None):
-        job = {name: search[name] for name in ("setting", "k", "queries", "repeats", "recall", "curve") if name in search}
+        job = {name: search[name] for name in ("setting", "k", "queries", "recall", "curve") if name in search}
         job.update(clients=clients, passes=[], note="")
         result["searches"].append(job)
         return job
 
     def extra(self, engine, result, setting, k, clients, passes):
-        chosen = self.chosen(None)
-        answer = engine.search(setting, k, clients=clients, queries=self.ds.queries[chosen])
+        chosen = list(range(len(self.ds.queries)))
+        answer = engine.search(setting, k, clients=clients, queries=self.ds.queries)
         result["searches"].append({
             "setting": setting, "k": k, "clients": clients, "queries": len(chosen), "note": answer.note,
-            "recall": {str(n): self.recall(answer.ids, n, chosen) for n in (1, 10, 100) if n <= k},
+            "recall": self.recalls(answer.ids, k, chosen),
             "passes": [figures(answer, len(chosen))]})
 
     def optional(self, engine, result, what, function, *args):
@@ -385,13 +443,17 @@ class Comparison:
             result["extras"].setdefault("not measured", {})[what] = reason
 
 
+def spread_evenly(count, total):
+    """count numbers below total, rising; all of them if there are no more."""
+    return list(range(total)) if count >= total else [i * total // count for i in range(count)]
+
+
 def figures(answer, queries):
     """A Pass as numbers for the JSON."""
     import numpy as np
-    times = None if answer.us is None else np.asarray(answer.us, dtype=float)
-    at = [None] * 3 if times is None or not len(times) else [float(v) for v in np.percentile(times, (50, 95, 99))]
+    p50 = None if answer.us is None else float(np.median(answer.us))
     wall = getattr(answer, "wall_s", None)
     cpu = answer.cpu_us
-    return {"us": float(answer.us_mean), "p50": at[0], "p95": at[1], "p99": at[2],
+    return {"us": float(answer.us_mean), "p50": p50,
             "cpu": None if cpu is None or math.isnan(cpu) else float(cpu),
             "qps": queries / wall if wall else 1e6 / float(answer.us_mean)}

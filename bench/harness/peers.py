@@ -24,23 +24,15 @@ import zlib
 
 import numpy as np
 
-from .engine import Engine, Pass
+from . import machine
+from .engine import EF, PROBES, WARM_UP, Engine, Pass, ladder
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-WORK = os.path.join(HERE, "..", "..", "build", "bench", "peers")
+WORK = os.path.join(machine.WORK, "peers")
 
 
 class PeerError(Exception):
     """A peer could not do what was asked; the text says why."""
-
-
-def ladder(values, most):
-    """The values up to most, and most itself in place of those beyond."""
-    return [v for v in values if v < most] + [most]
-
-
-EF = (10, 12, 16, 20, 24, 32, 40, 50, 64, 80, 100, 128, 160, 200, 300, 400, 600, 800)
-PROBES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 def by_ef(options):
@@ -92,7 +84,7 @@ CATALOGUE = {
     "svs Vamana": ("svs", "", by_window, {"degree": 32, "window": 200, "alpha": 1.2, "bits": (4, 8)}),
 }
 # The same indexes asked all queries in one call, where that is more than a loop over single ones: what the library can do
-# for whoever has many queries at once. No server that gets them one by one can, so it is no side of a comparison.
+# for whoever has many queries at once. No server that gets them one by one can.
 BATCH = " (batch)"
 CATALOGUE.update({key + BATCH: CATALOGUE[key] for key in list(CATALOGUE) if key.split()[0] in ("faiss", "scann") and "HNSW" not in key})
 TWO_PARAMETERS = {by_probes_and_factor, by_leaves_and_reorder, by_window}
@@ -136,7 +128,8 @@ class Worker:
         self.log = os.path.join(self.folder, "log")
         with theirs, open(self.log, "w") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "harness.peer_worker", str(theirs.fileno()), library],
-                                            pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                            pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            start_new_session=True)
         self.link = ours
         self.lines = ours.makefile("rw")
         try:
@@ -265,7 +258,7 @@ class Peer(Engine):
         question = os.path.join(self.worker.folder, "queries.npy")
         answer = os.path.join(self.worker.folder, "answer.npy")
         np.save(question, np.ascontiguousarray(queries, dtype=np.float32))
-        out = self.worker.ask("search", setting=setting, queries=question, answer=answer, k=k, mode=self.mode, cpu=self.cpu)
+        out = self.worker.ask("search", setting=setting, queries=question, answer=answer, k=k, mode=self.mode, cpu=self.cpu, warm_up=WARM_UP)
         us = np.load(answer + ".us.npy") if out["each"] else None
         number = max(1, len(queries))
         return Pass(ids=np.load(answer), us=us, us_mean=out["wall"] / number * 1e6, cpu_us=out["cpu"] / number * 1e6, wall_s=out["wall"],

@@ -130,7 +130,7 @@ def log_axis(axis, low, high):
 
 
 def recall_plot(run, data, stem):
-    """Recall@10 against queries a second, one client, of all engines on one data set."""
+    """Recall against queries a second, one client, of all engines on one data set."""
     results = report.of_data(run, data)
     figure, axes = plt.subplots(figsize=(9.6, 6.0))
     ends, speeds, lowest = [], [], 1.0
@@ -139,13 +139,13 @@ def recall_plot(run, data, stem):
     us = report.ours(results)
     for r in sorted(results, key=lambda r: r is us):
         colour, marker = style(r)
-        many = measure.curves(r, k=report.result_k(r))
+        many = measure.curves(r)
         for name, searches in many:
-            points = [(s["recall"]["10"], measure.median(measure.column(s, "qps"))) for s in searches if "10" in s["recall"]]
-            points = sorted(p for p in points if p[1])
+            points = [(measure.recall_at(s), measure.median(measure.column(s, "qps"))) for s in searches]
+            points = sorted(p for p in points if p[0] is not None and p[1])
             if not points:
                 continue
-            emphasis = r["name"] == "vecdb" and r["index"] != "exact"
+            emphasis = r["name"] == "vecdb" and not report.exact(r)
             own = label(r)
             if len(many) > 1:
                 own += f", {name.split('.')[-1].replace('_', ' ') or 'nothing set'}"
@@ -177,7 +177,7 @@ def recall_plot(run, data, stem):
                   fontsize=8.5, color=GREY, va="bottom", ha="left", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=2)
     axes.grid(True, color="#e3e3e3", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_xlabel("recall@10: share of the ten true nearest rows found (axis stretched towards 1)", color=GREY)
+    axes.set_xlabel(f"{report.recall_name(results)}: share of the true nearest rows found (axis stretched towards 1)", color=GREY)
     axes.set_ylabel("queries per second (logarithmic)", color=GREY)
     end_labels(axes, ends, 0.05)
     return save(figure, stem)
@@ -185,13 +185,13 @@ def recall_plot(run, data, stem):
 
 def bars_plot(run, data, stem):
     """Build seconds, index size and peak memory of the engines on one data set, as three rows of bars."""
-    results = [r for r in report.of_data(run, data) if r["builds"] and r["index"] != "exact"]
+    results = [r for r in report.of_data(run, data) if r["builds"] and not report.exact(r)]
     if not results:
         return None
     us = report.ours(results)
     panels = (("build, seconds", lambda r: measure.median(report.build_values(r, "seconds")), lambda v: report.number(v)),
               ("index, MB", lambda r: mega(r["builds"][-1].get("index_bytes")), lambda v: report.number(v)),
-              ("peak memory of the build, MB", lambda r: mega(r["builds"][-1].get("peak_bytes")), lambda v: report.number(v)))
+              ("memory of the build, index included, MB", lambda r: mega(r["builds"][-1].get("peak_bytes")), lambda v: report.number(v)))
     figure, all_axes = plt.subplots(1, 3, figsize=(9.6, 1.7 + 0.42 * len(results)), sharey=True)
     for axes, (name, value_of, text_of) in zip(all_axes, panels):
         values = [value_of(r) for r in results]
@@ -239,7 +239,7 @@ def scaling_plot(run, stem):
             if not points:
                 continue
             colour, marker = style(r)
-            emphasis = r["name"] == "vecdb" and r["index"] != "exact"
+            emphasis = r["name"] == "vecdb" and not report.exact(r)
             axes.plot(*zip(*points), color=colour, marker=marker, linewidth=2.6 if emphasis else 1.4, markersize=5,
                       linestyle="-" if r["name"] in OVER_SQL else (0, (5, 2)), zorder=5 if emphasis else 3)
             power = measure.growth(*zip(*points))
@@ -273,7 +273,7 @@ def scaling_series(run):
     panels = {
         "latency": ("latency at recall@10 0.95, µs", lambda r: measure.median(report.values_at(r, 0.95, "us") or [])),
         "build": ("build, seconds", lambda r: measure.median(report.build_values(r, "seconds"))),
-        "memory": ("peak memory of the build, MB", lambda r: mega(r["builds"][-1].get("peak_bytes")) if r["builds"] else None),
+        "memory": ("peak memory of the build, index included, MB", lambda r: mega(r["builds"][-1].get("peak_bytes")) if r["builds"] else None),
         "size": ("index, MB", lambda r: mega(r["builds"][-1].get("index_bytes")) if r["builds"] else None)}
     keys = list(dict.fromkeys(r["key"] for r in run["results"]))
     found = {}
@@ -283,7 +283,7 @@ def scaling_series(run):
             points = []
             for data in sorted(run["data"], key=lambda d: d["rows"]):
                 r = next((r for r in report.of_data(run, data) if r["key"] == key), None)
-                value = value_of(r) if r is not None and (name == "latency" or r["index"] != "exact") else None
+                value = value_of(r) if r is not None and (name == "latency" or not report.exact(r)) else None
                 if value and value > 0:
                     points.append((data["rows"], value))
             if points:
@@ -300,7 +300,7 @@ def draw(run, folder, stem):
     """Draws all plots of a run into folder: {data set: [(caption, file), …]}, with those of no single data set under ''."""
     drawn = {}
     for data in run["data"]:
-        for kind, function, caption in (("recall", recall_plot, "Recall@10 against queries a second, one client"),
+        for kind, function, caption in (("recall", recall_plot, "Recall against queries a second, one client"),
                                         ("build", bars_plot, "Build time, index size and memory")):
             file = function(run, data, os.path.join(folder, f"{stem}-{safe(data['name'])}-{kind}"))
             if file:

@@ -24,12 +24,12 @@ def graph_sides(m, ef_construction):
 def sides(index, rows):
     """The sides of a comparison around one of vecdb's indexes, one of INDEXES."""
     lists = {"lists": lists_for(rows)}
-    exact = [("vecdb exact", {}), ("pgvector exact", {}), ("faiss exact", {})]
+    exact = [("vecdb exact", {}), ("pgvector exact", {}), ("faiss exact", {}), ("faiss exact (batch)", {})]
     return {
-        "ivfflat": [("vecdb ivfflat", lists), ("pgvector ivfflat", lists), ("faiss IVFFlat", lists)] + exact,
+        "ivfflat": [("vecdb ivfflat", lists), ("pgvector ivfflat", lists), ("faiss IVFFlat", lists), ("faiss IVFFlat (batch)", lists)] + exact,
         "hnsw": graph_sides(16, 200) + [("svs Vamana", {}), ("annoy trees", {}), ("scann tree-AH+reorder", {})],
         "ivfpq": [("vecdb ivfpq", lists), ("pgvector ivfflat", lists), ("faiss IVFPQFastScan+refine", lists),
-                  ("faiss IVFRaBitQFastScan+refine", lists), ("scann tree-AH+reorder", {})],
+                  ("faiss IVFRaBitQFastScan+refine", lists), ("faiss IVFRaBitQFastScan+refine (batch)", lists), ("scann tree-AH+reorder", {})],
         "exact": exact,
     }[index]
 

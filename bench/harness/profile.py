@@ -32,7 +32,7 @@ def measure_all(run, specs, index, settings):
             for setting in settings:
                 answer = engine.search(setting, 10)
                 measure.say(f"  {ds.name}, {report.options_text(setting)}: {answer.us_mean:.0f} µs")
-                shares = record(perf, engine, setting, answer.us_mean, run.server())
+                shares = record(perf, engine, setting, answer.us_mean)
                 recall = data.recall(ds, answer.ids, 10)
                 run.figures.setdefault("profiles", []).append({"data": ds.name, "setting": setting, "us": answer.us_mean, "recall": recall, "shares": shares})
                 parts += [f"## {ds.name} ({len(ds.base):,} × {ds.base.shape[1]}), {report.options_text(setting)}: recall@10 {recall:.4f}, {answer.us_mean:,.0f} µs a query\n",
@@ -42,11 +42,10 @@ def measure_all(run, specs, index, settings):
     return "\n".join(parts)
 
 
-def record(perf, engine, setting, us, server):
+def record(perf, engine, setting, us):
     """[(share in percent, library, function), …] of the backend's samples while it searches."""
     repeats = max(1, int((SECONDS + 3) * 1e6 / us / len(engine.ds.queries)))
     queries = np.tile(engine.ds.queries, (repeats, 1))
-    before = set(sql.children(server.pid))
     failed = []
 
     def search():
@@ -56,13 +55,7 @@ def record(perf, engine, setting, us, server):
             failed.append(error)
     thread = threading.Thread(target=search)
     thread.start()
-    backend = None
-    while thread.is_alive() and backend is None:
-        time.sleep(0.05)
-        backend = next((pid for pid in sql.children(server.pid) if pid not in before and "SELECT" in sql.read(f"/proc/{pid}/cmdline")), None)
-    if backend is None:
-        thread.join()
-        raise runs.RunError(f"no backend was seen searching: {failed[0] if failed else 'it was too fast'}")
+    backend = engine.session.backend
     with tempfile.TemporaryDirectory(prefix="vecdb-perf-") as work:
         path = os.path.join(work, "data")
         time.sleep(0.5)
@@ -73,7 +66,7 @@ def record(perf, engine, setting, us, server):
         thread.join()
     if failed:
         raise failed[0]
-    shares = [(float(m[1]), os.path.basename(m[2]), m[3].strip()) for m in re.finditer(r"^\s*([\d.]+)%\s+(\S+)\s+\[[^\]]*\]\s+(.*)$", listing.stdout, re.M)]
+    shares = [(float(m[1]), os.path.basename(m[2]), re.sub(r"(\s+-)*\s*$", "", m[3])) for m in re.finditer(r"^\s*([\d.]+)%\s+(\S+)\s+\[[^\]]*\]\s+(.*)$", listing.stdout, re.M)]
     if not shares:
         raise runs.RunError(f"perf recorded nothing: {(done.stderr or listing.stderr).strip()[:300]}")
     return shares

@@ -2,7 +2,7 @@
 from harness import measure
 
 KEYS = ("format", "machine", "versions", "commit", "dirty", "command", "date", "settings", "data", "results", "missing")
-FORMAT = 1
+FORMAT = 2
 
 
 class ReportError(Exception):
@@ -46,12 +46,13 @@ def bytes_text(value):
 
 
 def ratio_text(values):
-    """median (smallest–largest), of ratios a pass."""
+    """median (smallest–largest), of ratios a pass; one ratio has no range."""
     found = measure.spread(values)
     if found is None:
         return "–"
     digits = 2 if found[0] >= 0.1 else 3 if found[0] >= 0.01 else 4
-    return f"**{found[0]:.{digits}f}** ({found[1]:.{digits}f}–{found[2]:.{digits}f})"
+    text = f"**{found[0]:.{digits}f}**"
+    return text + (f" ({found[1]:.{digits}f}–{found[2]:.{digits}f})" if sum(v is not None for v in values) > 1 else "")
 
 
 def options_text(options, empty="nothing set"):
@@ -73,7 +74,7 @@ def of_data(run, data):
 def ours(results):
     """vecdb's index among the results (its exact scan where there is no index), None without vecdb."""
     found = [r for r in results if r["name"] == "vecdb"]
-    return next((r for r in found if r["index"] != "exact"), found[0] if found else None)
+    return next((r for r in found if not exact(r)), found[0] if found else None)
 
 
 def others(results):
@@ -105,20 +106,26 @@ def values_at(result, target, statistic, only=None):
 
 
 def exact(result):
-    return result["index"] == "exact"
+    return measure.is_exact(result)
 
 
 def plain(result, clients=1, k=None):
-    k = k or result_k(result)
+    k = k or measure.main_k(result)
     return [s for s in result["searches"] if s["clients"] == clients and s["k"] == k]
 
 
-def result_k(result):
-    counts = {}
-    for s in result["searches"]:
-        if s["clients"] == 1:
-            counts[s["k"]] = counts.get(s["k"], 0) + len(s["passes"])
-    return max(counts, key=counts.get) if counts else 10
+def recall_name(results):
+    """recall@10, or @k where k is less."""
+    return f"recall@{min(10, measure.main_k(results[0]))}"
+
+
+def timed_text(search):
+    """How many queries were timed: a pass × passes."""
+    return f"{search['queries']:,} × {sum(1 for p in search['passes'] if p)}"
+
+
+def percentile_texts(search, names):
+    return [number((search.get("percentiles") or {}).get(n)) for n in names]
 
 
 # ---- sections -------------------------------------------------------------------------------------
@@ -127,7 +134,8 @@ def head(run):
     m = run["machine"]
     where = (f"{m['cpu']}, {m['cores']} core{'s' if m['cores'] != 1 else ''}"
              f"{' of a virtual machine' if m.get('virtual') else ''}, {bytes_text(m['memory'])} memory, Linux {m['kernel']}, "
-             f"SIMD {', '.join(m['simd'])}" + ("; what is measured has real-time priority" if m.get("realtime") else ""))
+             f"SIMD {', '.join(m['simd'])}" + {True: "; what is measured has nice -20", False: "; nice -20 was not to be had: other work takes turns with what is measured",
+                                                 None: ""}[m.get("nice")])
     dirty = {True: " with changes not committed", False: "", None: ""}[run["dirty"]]
     lines = [f"# {run.get('title') or run['command']}\n",
              f"{run['date']}, commit {run['commit']}{dirty}; `{run['command']}`.\n",
@@ -172,9 +180,9 @@ def recall_table(results, statistic, what):
     if us is None:
         names = [title(p) for p in peers]
         rows = [[f"{t:.2f}"] + [number(measure.median(values_at(p, t, statistic) or [])) for p in peers] for t in measure.TARGETS]
-        return table([f"recall@10: {what}, µs"] + names, rows)
+        return table([f"{recall_name(results)}: {what}, µs"] + names, rows)
     floor = floor_us(us)
-    headers = [f"recall@10: {what}, µs", title(us)] + (["× floor"] if floor and statistic == "us" else [])
+    headers = [f"{recall_name(results)}: {what}, µs", title(us)] + (["× floor"] if floor and statistic == "us" else [])
     for p in peers:
         headers += [title(p), "vecdb / it"]
     rows = []
@@ -218,7 +226,7 @@ def unset_table(results):
     search = next((s for s in plain(us) if not s["setting"]), None) if us is not None else None
     if search is None:
         return ""
-    recall, mine, floor = search["recall"]["10"], measure.column(search, "us"), floor_us(us)
+    recall, mine, floor = measure.recall_at(search), measure.column(search, "us"), floor_us(us)
     rows = [[f"{title(us)}, nothing set", share(recall), number(measure.median(mine)), times_floor(mine, floor),
              number(measure.median(measure.column(search, "cpu"))), "", ""]]
     for p in others(results):
@@ -226,7 +234,40 @@ def unset_table(results):
         if theirs and not exact(p):
             rows.append([f"{title(p)} at that recall", share(recall), number(measure.median(theirs)), times_floor(theirs, floor_us(p)), number(measure.median(cpu)),
                          ratio_text(measure.ratios(mine, theirs)), ratio_text(measure.ratios(measure.column(search, "cpu"), cpu))])
-    return table(["", "recall@10", "µs mean", "× floor", "processor µs", "vecdb / it", "of processor time"], rows)
+    return table(["", recall_name(results), "µs mean", "× floor", "processor µs", "vecdb / it", "of processor time"], rows)
+
+
+def quoted_table(results):
+    """Where each engine was asked at one setting, as a preset quotes it: times at that setting, whatever recall it has."""
+    results = [r for r in results if not exact(r)]
+    us = ours(results)
+    if us is None or any(len(plain(r)) != 1 for r in results):
+        return ""
+    mine, rows = plain(us)[0], []
+    for r in results:
+        s = plain(r)[0]
+        us_ratio, cpu_ratio = (measure.ratios(measure.column(mine, n), measure.column(s, n)) for n in ("us", "cpu"))
+        rows.append([title(r), options_text(s["setting"]), share(measure.recall_at(s)), number(measure.median(measure.column(s, "us"))),
+                     times_floor(measure.column(s, "us"), floor_us(r)), number(measure.median(measure.column(s, "cpu")))] +
+                    (["", ""] if r is us else [ratio_text(us_ratio), ratio_text(cpu_ratio)]))
+    return table(["engine", "setting", recall_name(results), "µs mean", "× floor", "processor µs", "vecdb / it", "of processor time"], rows, left=2)
+
+
+def cold_table(results):
+    """The first queries of new connections, beside the same queries in the passes."""
+    rows = []
+    for r in results:
+        cold = r["extras"].get("cold")
+        if cold:
+            us = measure.median(cold["us"])
+            floor = measure.median(floor_us(r))
+            rows.append([title(r), options_text(cold["setting"]), share(cold["recall"]), number(us), number(us / floor, 2) if floor else "–",
+                         number(cold["warm"]), f"{us / cold['warm']:.2f}"])
+    if not rows:
+        return ""
+    first_queries = max(r["extras"]["cold"]["queries"] for r in results if "cold" in r["extras"])
+    return table(["engine", "setting", recall_name(results), f"first {first_queries} queries of a connection, µs mean", "× floor", "the same queries in the passes", "first / passes"],
+                 rows, left=2)
 
 
 def build_values(result, name):
@@ -238,7 +279,7 @@ def build_table(results, rows_in_table):
     rows = []
     for r in results:
         last = r["builds"][-1] if r["builds"] else {}
-        if r["index"] == "exact":
+        if exact(r):
             continue
         seconds, index_bytes = build_values(r, "seconds"), last.get("index_bytes")
         found = measure.spread(seconds)
@@ -250,23 +291,21 @@ def build_table(results, rows_in_table):
                      bytes_text(last.get("wal_bytes")), bytes_text(first(r["load"], ("table_bytes",)))])
     if not rows:
         return ""
-    return table(["engine", "build, s", "vecdb / it", "processor, s", "peak memory", "index", "bytes/row", "WAL of build", "table"], rows)
+    return table(["engine", "build, s", "vecdb / it", "processor, s", "peak memory, index included", "index", "bytes/row", "WAL of build", "table"], rows)
 
 
 def all_settings(results):
     rows = []
     for r in results:
-        k = result_k(r)
         floor = floor_us(r)
         for s in plain(r):
             same = [o for o in r["searches"] if o["setting"] == s["setting"] and o["clients"] == 1]
             recall100 = next((o["recall"].get("100") for o in same if o["recall"].get("100") is not None), None)
             us = measure.column(s, "us")
-            times = [measure.median(measure.column(s, n)) for n in ("us", "p50", "p95", "p99", "cpu", "qps")]
-            rows.append([title(r), options_text(s["setting"])] + [share(s["recall"].get(n)) for n in ("1", "10")] + [share(recall100)] +
-                        [number(t) for t in times[:4]] + [number(times[5]), number(times[4]), page_text(s.get("pages")),
-                         number(measure.median(measure.ratios(us, floor)), 2) if floor else "–"])
-    return table(["engine", "setting", "recall@1", "@10", "@100", "µs mean", "p50", "p95", "p99", "queries/s", "processor µs", "pages", "× floor"],
+            rows.append([title(r), options_text(s["setting"]), share(s["recall"].get("1")), share(measure.recall_at(s)), share(recall100), timed_text(s),
+                         number(measure.median(us)), times_floor(us, floor), *percentile_texts(s, ("p50", "p95", "p99")),
+                         number(measure.median(measure.column(s, "qps"))), number(measure.median(measure.column(s, "cpu"))), page_text(s.get("pages"))])
+    return table(["engine", "setting", "recall@1", recall_name(results)[6:], "@100", "timed", "µs mean", "× floor", "p50", "p95", "p99", "queries/s", "processor µs", "pages"],
                  rows, left=2)
 
 
@@ -284,12 +323,15 @@ def clients_table(results):
             if s["clients"] == 1 or not s["passes"]:
                 continue
             qps, alone = measure.column(s, "qps"), s.get("alone") or [None]
-            rows.append([title(r), options_text(s["setting"]), s["clients"], share(s["recall"].get("10")), number(measure.median(alone)),
-                         number(measure.median(qps)), ratio_text(measure.ratios(qps, alone))] +
-                        [number(measure.median(measure.column(s, n))) for n in ("p50", "p95", "p99")])
+            us = measure.column(s, "us")
+            floor = measure.median(floor_us(r))
+            rows.append([title(r), options_text(s["setting"]), s["clients"], share(measure.recall_at(s)), number(measure.median(alone)),
+                         number(measure.median(qps)), ratio_text(measure.ratios(qps, alone)), timed_text(s), number(measure.median(us)),
+                         number(measure.median(us) / floor, 2) if floor else "–", *percentile_texts(s, ("p50", "p95", "p99"))])
     if not rows:
         return ""
-    return table(["engine", "setting", "clients", "recall@10", "queries/s, 1 client", "queries/s", "× one", "p50 µs", "p95", "p99"], rows, left=2)
+    return table(["engine", "setting", "clients", recall_name(results), "queries/s, 1 client", "queries/s", "× one", "timed", "µs mean", "× floor", "p50", "p95", "p99"],
+                 rows, left=2)
 
 
 def writes_table(results):
@@ -297,20 +339,17 @@ def writes_table(results):
     for r in results:
         insert, churn = r["extras"].get("insert"), r["extras"].get("churn")
         if insert or churn:
-            rows.append([title(r)] + flat(insert, ("rows_per_second", "wal_after_checkpoint", "wal_later")) + churn_text(churn))
+            insert, churn = insert or {}, churn or {}
+            rows.append([title(r), *(number(insert.get(n)) for n in ("rows_per_second", "wal_after_checkpoint", "inserts_between", "wal_later")),
+                         f"{100 * churn['replaced'] / churn['rows']:.0f} % of {churn['rows']:,}" if churn else "–",
+                         share(churn.get("recall_before")), share(churn.get("recall_after")), options_text(churn["setting"]) if churn else "–"])
     if not rows:
         return ""
-    return table(["engine", "inserts/s", "WAL bytes an insert after a checkpoint", "10,000 inserts later",
-                  "recall@10 before", "after replacing 30 % and VACUUM", "setting"], rows)
-
-
-def flat(mapping, names):
-    return [number((mapping or {}).get(n)) for n in names]
-
-
-def churn_text(churn):
-    churn = churn or {}
-    return [share(churn.get("recall_before")), share(churn.get("recall_after")), options_text(churn["setting"]) if "setting" in churn else "–"]
+    return ("Once each, on tables and indexes made for it with the same options, not on those of the figures above: inserts, a transaction each, into an index "
+            "that holds the data set's other rows; WAL with table, primary key and commit, right after a checkpoint and after so many inserts more. Recall "
+            "before and after rows were deleted, as many others inserted, and the table vacuumed, against the rows then there.\n\n" +
+            table(["engine", "inserts/s", "WAL bytes an insert after a checkpoint", "inserts between", "WAL bytes an insert then", "rows replaced",
+                   f"{recall_name(results)} before", "after", "setting"], rows))
 
 
 def not_measured(results):
@@ -324,9 +363,10 @@ def not_measured(results):
 def notes(results):
     lines = []
     for r in results:
+        empty = measure.median([s.get("empty_us") for s in r["searches"]])
         found = {s["note"] for s in r["searches"] if s.get("note")}
         for note in sorted(found):
-            lines.append(f"- {title(r)}: {note}")
+            lines.append(f"- {title(r)}: {note}" + (f"; an empty call takes {number(empty)} µs, which its latencies contain" if empty is not None else ""))
     return ["How the engines were called:\n\n" + "\n".join(dict.fromkeys(lines)) + "\n"] if lines else []
 
 
@@ -346,24 +386,35 @@ def data_section(run, data, plots):
     results = of_data(run, data)
     if not results:
         return [] if run.get("sections") else [f"## {data['name']}\n", "No engine ran on it.\n"]
-    queries = {s["queries"] for r in results for s in plain(r)}
+    timed = [s for r in results for s in plain(r)]
+    fewer = sorted({sum(1 for p in s["passes"] if p) for s in timed})
+    queries = max((s["queries"] for s in timed), default=0)
+    name = recall_name(results)
     lines = [f"## {data['name']}: {data['rows']:,} × {data['dims']}, {data['metric']}\n", data["about"].rstrip(".") + ".\n",
-             f"{data['queries']:,} queries that are not among the rows; k = {result_k(results[0])}, recall@1 is that of the first answer, recall@100 "
-             f"of a search for 100. " + ("" if len(queries) == 1 else
-             f"Slow settings are timed on every n-th query, {min(queries):,} at least. ") + "One index an engine; each figure below is of this one:\n",
+             f"{data['queries']:,} queries that are not among the rows, all of which count for recall (those timed for an exact scan's); k = {measure.main_k(results[0])}, "
+             f"recall@1 is that of the first answer, recall@100 of a search for 100. Each pass asks the same {queries:,} of them of every engine at every setting, "
+             "one connection an engine through all passes, after each setting has answered all queries once" +
+             (f"; slow settings take part in {' or '.join(map(str, fewer[:-1]))} of the passes" if len(fewer) > 1 else "") +
+             ". One index an engine; each figure below is of this one, but for \"Writes\":\n",
              settings_table(results)]
     lines += floor_line(results)
     lines += [f"![{caption}]({file})\n" for caption, file in plots]
-    lines += ["### At equal recall, one client\n",
-              "Interpolated between the two neighbouring settings of an engine's sweep, its best way of setting effort.\n",
-              recall_table(results, "us", "latency, mean"), recall_table(results, "cpu", "processor time")]
-    for heading, text in (("### With nothing set", unset_table(results)), ("### Exact scans", exact_table(results))):
+    quoted = quoted_table(results)
+    if quoted:
+        lines += ["### At the setting quoted, one client\n", f"Each engine at the {name} that it then has.\n", quoted]
+    else:
+        lines += ["### At equal recall, one client\n",
+                  "Interpolated between the two neighbouring settings of an engine's sweep, its best way of setting effort.\n",
+                  recall_table(results, "us", "latency, mean"), recall_table(results, "cpu", "processor time")]
+    for heading, text in (("### With nothing set", unset_table(results)), ("### Exact scans", exact_table(results)),
+                          ("### A new connection", cold_table(results))):
         if text:
             lines += [heading + "\n", text]
     build = build_table(results, data["rows"])
     if build:
-        lines += ["### Build and size\n", build]
-    for heading, text in (("### More clients", clients_table(results)), ("### Writes", writes_table(results))):
+        lines += ["### Build and size\n", "Peak memory is what the build needed beyond what was there before, the finished index included: over SQL private memory, shared "
+                  "segments and the index's pages; in process the growth of the process, which held the rows already.\n", build]
+    for heading, text in (("### More clients, indexes alone", clients_table(results)), ("### Writes", writes_table(results))):
         if text:
             lines += [heading + "\n", text]
     lines += ["### Every setting, one client\n", all_settings(results)]
@@ -376,6 +427,7 @@ def render(run, plots=None):
     lines = head(run)
     for data in run["data"]:
         lines += data_section(run, data, (plots or {}).get(data["name"], []))
+    lines += [f"![{caption}]({file})\n" for caption, file in (plots or {}).get("", [])]
     for text in run.get("sections", []):
         lines.append(text)
     lines += [""] + missing_section(run)
@@ -385,28 +437,49 @@ def render(run, plots=None):
 # ---- two runs -------------------------------------------------------------------------------------
 
 def ratio_list(run, statistics=("us", "cpu")):
-    """{(data, peer, what): ratio vecdb / peer} of a run: at each recall, and of the build."""
+    """{(data, peer, what): ratio vecdb / peer} of a run: at each recall (or at the one setting of a preset), and of the build."""
     found = {}
     for data in run["data"]:
         results = of_data(run, data)
         us = ours(results)
         if us is None:
             continue
+        single = quoted_table(results) != ""
         for p in others(results):
             for statistic in statistics:
-                for target in measure.TARGETS:
-                    mine, theirs = values_at(us, target, statistic), values_at(p, target, statistic)
+                name = measure.STATISTICS[statistic]
+                pairs = [(f"{name} at recall {t:.2f}", values_at(us, t, statistic), values_at(p, t, statistic)) for t in measure.TARGETS]
+                if single and not exact(p):
+                    pairs = [(f"{name} at {options_text(plain(p)[0]['setting'])}", *(measure.column(plain(r)[0], statistic) for r in (us, p)))]
+                for what, mine, theirs in pairs:
                     value = measure.median(measure.ratios(mine, theirs)) if mine and theirs else None
                     if value:
-                        found[data["name"], title(p), f"{measure.STATISTICS[statistic]} at recall {target:.2f}"] = value
+                        found[data["name"], title(p), what] = value
             value = measure.median(measure.ratios(build_values(us, "seconds"), build_values(p, "seconds")))
-            if value and p["index"] != "exact":
+            if value and not exact(p):
                 found[data["name"], title(p), "build"] = value
     return found
 
 
+def unlike(a, b):
+    """What two runs do not have in common though ratios can depend on it: rows (what, in the first, in the second)."""
+    def facts(run):
+        words = run["command"].split()
+        if "--out" in words:
+            del words[words.index("--out"):words.index("--out") + 2]
+        found = {"command": " ".join(w for w in words if not w.startswith("--out=")), "commit": run["commit"], "machine": run["machine"]["cpu"],
+                 "nice -20": run["machine"].get("nice"), "passes": run.get("passes"), "queries a pass": run.get("timed")}
+        for kind in ("versions", "settings"):
+            found.update({f"{kind[:-1]}: {name}": value for name, value in run[kind].items() if name != "tables and indexes at most"})
+        for r in run["results"]:
+            found[f"options: {r['data']}, {title(r)}"] = options_text(r["options"], "none")
+        return found
+    first, second = facts(a), facts(b)
+    return [[name, first.get(name, "–"), second.get(name, "–")] for name in {**first, **second} if first.get(name) != second.get(name)]
+
+
 def compare_runs(first_run, second_run, limit=0.10):
-    """Compares the ratios of two runs: (Markdown, {statistic: share of ratios within the limit}, all within)."""
+    """Compares the ratios of two runs: (Markdown, {statistic: changes}, whether all are within the limit and none is in one run alone)."""
     check(first_run)
     check(second_run)
     a, b = ratio_list(first_run), ratio_list(second_run)
@@ -419,13 +492,18 @@ def compare_runs(first_run, second_run, limit=0.10):
         rows.append([*key, f"{a[key]:.3f}", f"{b[key]:.3f}", f"{100 * change:.1f} %", "yes" if change <= limit else "**no**"])
     if not rows:
         raise ReportError("the two runs have no ratio in common: they must be of the same command, with vecdb and a peer")
-    summary = [[name, len(c), f"{100 * measure.median(c):.1f} %", f"{100 * max(c):.1f} %", sum(x <= limit for x in c)] for name, c in groups.items()]
-    only = sorted(set(a) ^ set(b))
+    within = f"within {100 * limit:.0f} %"
+    summary = [[name, len(c), sum(x <= limit for x in c), f"{100 * measure.median(c):.1f} %", f"{100 * max(c):.1f} %"]
+               for name, c in [*groups.items(), ("all", sum(groups.values(), []))]]
+    alone = [[*key, *(f"{r[key]:.3f}" if key in r else "–" for r in (a, b)), "in one run only", "**no**"] for key in [*a, *b] if (key in a) != (key in b)]
+    differences = unlike(first_run, second_run)
     text = "\n".join([
         "# Two runs compared\n",
         f"First: `{first_run['command']}`, {first_run['date']}, commit {first_run['commit']}. Second: `{second_run['command']}`, "
         f"{second_run['date']}, commit {second_run['commit']}.\n",
-        table(["ratios vecdb / peer", "number", "median change", "largest change", f"within {100 * limit:.0f} %"], summary),
-        table(["data", "peer", "ratio of", "first", "second", "change", f"within {100 * limit:.0f} %"], rows, left=3)]
-        + ([f"In one of them only: {', '.join(' '.join(k) for k in only)}.\n"] if only else []))
-    return text, groups, all(x <= limit for c in groups.values() for x in c)
+        f"{sum(s[2] for s in summary[-1:])} of {len(rows)} ratios {within}, median change {summary[-1][3]}, largest {summary[-1][4]}; "
+        f"{len(alone)} more {'is' if len(alone) == 1 else 'are'} in one of the runs only.\n",
+        *(["The runs differ in:\n", table(["what", "first", "second"], differences, left=3)] if differences else []),
+        table(["ratios vecdb / peer", "number", within, "median change", "largest change"], summary),
+        table(["data", "peer", "ratio of", "first", "second", "change", within], rows + alone, left=3)])
+    return text, groups, not alone and all(x <= limit for c in groups.values() for x in c)

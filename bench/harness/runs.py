@@ -1,5 +1,6 @@
 """runs.py: makes the engines, runs comparisons, and writes JSON, Markdown and plots of a run."""
 import json
+import math
 import os
 import shlex
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 
 from harness import data, machine, measure, plots, report
 
-RESULTS = os.path.join(machine.TOP, "build", "bench", "results")
+RESULTS = os.path.join(machine.WORK, "results")
 LABELS = {"debian": "Debian package descriptions", "words": "English words", "debian-subset": "Debian package descriptions, subset"}
 
 
@@ -29,13 +30,16 @@ class Run:
         self.machine = machine.describe()
         self.date, self.started = machine.now(), time.monotonic()
         self.host, self.server_failed = None, None
+        self.held = None
 
     def __enter__(self):
+        self.held = machine.lock(say=measure.say)
         return self
 
     def __exit__(self, *_):
         if self.host is not None:
             self.host.stop()
+        self.held.close()
 
     def server(self):
         """The server, started at the first call. Raises what it raised before if it could not be had."""
@@ -82,7 +86,7 @@ class Run:
             limit_settings(engine, only, o.quick)
         comparison = measure.Comparison(
             ds, engines, recall_of(ds), passes=o.passes, k=min(o.k, len(ds.base)), clients=o.clients, seed=o.seed, builds=o.builds,
-            top=o.top, budget=0.15, extras=() if o.quick or o.no_writes else extras, k100=k100 and depth >= 100 and not o.quick)
+            top=o.top, timed=o.timed, extras=() if o.quick or o.no_writes else extras, k100=k100 and depth >= 100 and not o.quick)
         comparison.run()
         self.data.append({"name": ds.name, "label": LABELS.get(ds.name, ds.name), "rows": len(ds.base), "dims": int(ds.base.shape[1]),
                           "metric": ds.metric, "queries": len(ds.queries), "about": ds.about})
@@ -99,15 +103,15 @@ class Run:
         return {"format": report.FORMAT, "kind": self.kind, "title": self.title, "machine": self.machine, "versions": versions,
                 "commit": commit, "dirty": dirty, "command": command_line(), "date": self.date,
                 "seconds": round(time.monotonic() - self.started), "settings": settings, "passes": self.options.passes,
-                "seed": self.options.seed, "data": self.data, "results": self.results, "missing": self.missing, "sections": self.sections, "figures": self.figures}
+                "seed": self.options.seed, "timed": self.options.timed, "data": self.data, "results": self.results, "missing": self.missing, "sections": self.sections, "figures": self.figures}
 
     def write(self, folder=None):
-        """Writes run.json, report.md and the plots; prints where. Returns the folder."""
+        """Writes run.json, report.md and the plots of what was measured so far; says where. Returns the folder."""
         run = self.json()
         stem = plots.safe(run["date"][:16] + "-" + self.title)[:60]
         folder = folder or self.options.out or os.path.join(RESULTS, stem)
         write_run(run, folder)
-        print(f"\n{os.path.join(folder, 'report.md')}")
+        print(f"\n{os.path.join(folder, 'report.md')}", flush=True)
         return folder
 
 
@@ -142,23 +146,30 @@ def command_line():
     return shlex.join(["bench/run"] + sys.argv[1:])
 
 
-def write_run(run, folder, redraw=True):
-    """Writes run.json (unless it is there), the plots and report.md into a folder."""
+def write_run(run, folder):
+    """Writes run.json, the plots and report.md into a folder. Neither text is ever there in part."""
     report.check(run)
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "run.json"), "w") as file:
-        json.dump(run, file, indent=1, default=plain_number, allow_nan=False)
-        file.write("\n")
+    replace(os.path.join(folder, "run.json"), json.dumps(plain(run), indent=1, allow_nan=False) + "\n")
     drawn = plots.draw(run, folder, plots.safe(run["title"])[:24] if run.get("title") else "run")
-    with open(os.path.join(folder, "report.md"), "w") as file:
-        file.write(report.render(run, drawn))
+    replace(os.path.join(folder, "report.md"), report.render(run, drawn))
 
 
-def plain_number(value):
-    """NumPy's numbers as Python's, for JSON."""
+def replace(path, text):
+    with open(path + ".new", "w") as file:
+        file.write(text)
+    os.replace(path + ".new", path)
+
+
+def plain(value):
+    """As JSON has it: NumPy's numbers as Python's, null for what is not a number."""
+    if isinstance(value, dict):
+        return {name: plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
     if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} has no place in the JSON of a run")
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_run(path):

@@ -94,7 +94,7 @@ class Server:
         if not line:
             self.process.wait()
             self.echo.join(5)
-            said = "".join(self.last_words).strip().splitlines() or [f"status {self.process.returncode}"]
+            said = [line for line in "".join(self.last_words).strip().splitlines() if "(all of it: " not in line] or [f"status {self.process.returncode}"]
             raise ServerError("there is no server: " + re.sub(r"^server: ", "", said[-1]))
         self.status = json.loads(line)
         self.kind, self.pgvector, self.missing = self.status["kind"], self.status["pgvector"], self.status["missing"]

@@ -5,7 +5,8 @@
 
 Each index has a table of its own, items_N (id integer PRIMARY KEY, v vector(d)), whose ids are row numbers of the
 data set; an exact scan shares the table of an index in its database. All queries are timed by bench/client.c, never
-here: prepared, binary, one by one, client and backend on one processor where that is allowed. Sequential
+here: prepared, binary, one by one, client and backend on one processor where that is allowed. One connection an index lives
+for the whole sweep, as one from a pool would. Sequential
 scans are off for index engines, index scans for exact ones, and a plan that does not do what the engine's name says
 is an error, not a figure.
 
@@ -26,14 +27,12 @@ import numpy as np
 import psycopg
 
 from harness import data, machine
-from harness.engine import Engine, Pass
+from harness.engine import EF, PROBES, WARM_UP, Engine, Pass, ladder
 from harness.server import TOP, Server, value
 
 OPERATORS = {"cosine": ("<=>", "vector_cosine_ops"), "l2": ("<->", "vector_l2_ops"), "ip": ("<#>", "vector_ip_ops")}
 LIBRARY = {"vecdb": "vecdb", "pgvector": "vector"}
 BUILD_OPTIONS = {"ivfflat": ("lists",), "hnsw": ("m", "ef_construction"), "ivfpq": None, "exact": ()}   # None: whatever it has
-PROBES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-EF = (10, 20, 40, 60, 80, 120, 200, 400, 800)
 RECALLS = (0.8, 0.9, None, 0.98, 0.99)              # None: nothing set, which aims at 0.95
 SEED = 20261126
 POLL = 0.02                                         # seconds between two looks at a build's memory
@@ -123,7 +122,7 @@ class SqlEngine(Engine):
         if index != "exact":
             self.options["workers"] = workers
         self.cpus = pinning() if cpus is None else tuple(cpus)
-        self.table = self.connection = None
+        self.table = self.connection = self.session = None
 
     # -- the interface ----------------------------------------------------------------------------
 
@@ -155,6 +154,7 @@ class SqlEngine(Engine):
     def build(self):
         if self.index == "exact":
             return {"seconds": 0.0, "cpu_seconds": 0.0, "peak_bytes": 0, "index_bytes": 0, "wal_bytes": 0}
+        self.hang_up()
         figures = self.build_index(self.table.name)
         self.options.update(self.as_built(self.table.name))
         return figures
@@ -166,7 +166,7 @@ class SqlEngine(Engine):
         if self.index not in ("ivfflat", "ivfpq"):
             return [{}]
         lists = self.options.get("lists") or self.given.get("lists") or math.inf
-        sweep = [{f"{self.index}.probes": p} for p in PROBES if p <= lists]
+        sweep = [{f"{self.index}.probes": p} for p in (PROBES if lists == math.inf else ladder(PROBES, lists))]
         if self.name == "vecdb":
             sweep += [{"vecdb.target_recall": r} if r else {"curve": "vecdb.target_recall"} for r in RECALLS]
         return sweep
@@ -175,6 +175,10 @@ class SqlEngine(Engine):
         """setting: {name of a setting: value}. wall_s is from the first query to the last answer of all clients, so that
         len(queries) / wall_s is the throughput. hnsw.ef_search below k is raised to k, and the note says so."""
         return self.search_table(self.table.name, setting, k, clients, queries)
+
+    def first_queries(self, setting, k, queries):
+        """A Pass over the queries as the first of a new connection, whose backend has seen neither index nor table."""
+        return self.search_table(self.table.name, setting, k, 1, queries, new=True)
 
     def pages(self, setting, n=50, k=10):
         """Pages touched a query (buffer hits and reads, of index and table), mean over n queries, from EXPLAIN (ANALYZE, BUFFERS)."""
@@ -197,7 +201,10 @@ class SqlEngine(Engine):
     def floor(self, n=2000):
         """A prepared look-up by primary key in the same table, the same way: {'mean', 'p50', 'p99', 'cpu'} in microseconds."""
         keys = np.random.default_rng(SEED).integers(0, len(self.ds.base), n).astype(np.int32)
-        ids, us, wall, cpu = self.client("lookup", f"SELECT id FROM {self.table.name} WHERE id = $1", 1, keys, [self.file("keys", keys)], [])
+        if self.keys is None or len(self.keys) != n:
+            self.keys = keys
+            self.ask(self.table.name, "lookup", f"SELECT id FROM {self.table.name} WHERE id = $1", 1, self.keys, [])     # touches every page once
+        ids, us, _, cpu = self.ask(self.table.name, "lookup", f"SELECT id FROM {self.table.name} WHERE id = $1", 1, self.keys, [])
         if not (ids[:, 0] == keys).all():
             raise SqlError(f"{self.key}: the look-up by primary key did not find the rows it asked for")
         return {"mean": float(us.mean()), "p50": float(np.median(us)), "p99": float(np.percentile(us, 99)), "cpu": cpu}
@@ -298,7 +305,7 @@ class SqlEngine(Engine):
             return {**setting, "hnsw.ef_search": k}, f"hnsw.ef_search raised to k = {k}, below which it gives fewer than k rows"
         return setting, ""
 
-    def session(self, setting):
+    def commands(self, setting):
         """The commands that make a session do what the engine's name says."""
         commands = [f"LOAD '{LIBRARY[self.name]}'"]
         if self.index == "exact":
@@ -309,7 +316,7 @@ class SqlEngine(Engine):
 
     def apply(self, setting):
         self.db.execute("RESET ALL")
-        for command in self.session(setting):
+        for command in self.commands(setting):
             self.db.execute(command)
 
     def check_plan(self, table, setting, k):
@@ -332,15 +339,20 @@ class SqlEngine(Engine):
 
     # -- work -------------------------------------------------------------------------------------
 
-    def search_table(self, table, setting, k, clients=1, queries=None):
+    def search_table(self, table, setting, k, clients=1, queries=None, new=False):
+        """One client asks over the engine's session; with new, and each of several clients, over a connection of its own. The
+        several have each asked everything once before."""
         queries = self.ds.queries if queries is None else np.ascontiguousarray(queries, np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.ds.base.shape[1]:
             raise SqlError(f"{self.key}: queries are {queries.shape}, must be (any, {self.ds.base.shape[1]})")
         setting, note = self.effective(setting, k)
-        self.check_plan(table, setting, k)
-        warmup = 20 if self.index != "exact" else min(3, len(queries))
-        ids, us, wall, cpu = self.client("search", self.statement(table, k), k, queries,
-                                         [self.file("queries", queries), queries.shape[1], k], self.session(setting), clients, warmup=warmup)
+        if clients == 1 and not new:
+            ids, us, wall, cpu = self.ask(table, "search", self.statement(table, k), k, queries, self.commands(setting),
+                                          check=lambda: self.check_plan(table, setting, k))
+        else:
+            self.check_plan(table, setting, k)
+            ids, us, wall, cpu = self.client("search", self.statement(table, k), k, queries, [self.file("queries", queries), queries.shape[1], k],
+                                             self.commands(setting), clients, warmup=0 if new else len(queries))
         pinned = "client and backend on one processor" if self.cpus else "not pinned"
         return Pass(ids, us, float(us.mean()), cpu, wall, "; ".join(filter(None, (f"prepared, binary, one by one, {pinned}", note))))
 
@@ -349,6 +361,21 @@ class SqlEngine(Engine):
         return self.client("insert", f"INSERT INTO {table} (id, v) VALUES ($1, $2)", 0, rows,
                            [self.file("keys", np.asarray(rows, np.int32)), self.file("vectors", vectors), vectors.shape[1]],
                            [f"LOAD '{LIBRARY[self.name]}'"], batch=batch)
+
+    def ask(self, table, mode, statement, k, items, commands, check=None):
+        """Runs bench/client.c's orders over the session that lives on; what client() returns. check is called before a statement's first use."""
+        if self.session is None or self.session.table != table or self.session.postmaster != self.server.pid:
+            self.hang_up()
+            self.session = Session(self, table)
+        name = self.session.statement(statement, commands, check)
+        fields = [self.file(mode, items), *([items.shape[1], k] if mode == "search" else []), os.path.join(self.work.name, "result")]
+        self.session.order(mode, name, *fields)
+        return self.result(len(items), k)
+
+    def hang_up(self):
+        if self.session is not None:
+            self.session.close()
+            self.session = None
 
     def client(self, mode, statement, k, items, arguments, session, clients=1, batch=1, warmup=20):
         """Runs bench/client.c; (ids (items, k) or None, microseconds (items,), seconds on the clock, processor µs an item)."""
@@ -360,7 +387,11 @@ class SqlEngine(Engine):
         run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if run.returncode != 0:
             raise SqlError(f"{self.key}: {(run.stderr.strip() or f'status {run.returncode}').splitlines()[0]}")
-        with open(out, "rb") as f:
+        return self.result(n, k)
+
+    def result(self, n, k):
+        """What the client wrote; see its head."""
+        with open(os.path.join(self.work.name, "result"), "rb") as f:
             ids = np.fromfile(f, np.int32, n * k).reshape(n, k) if k else None
             rest = np.fromfile(f, np.float64)
         if len(rest) != n + 2:
@@ -387,7 +418,7 @@ class SqlEngine(Engine):
             db.execute(f"SET max_parallel_maintenance_workers = {self.workers}")
             backend = int(value(db, "SELECT pg_backend_pid()"))
             if self.workers == 0:
-                machine.realtime(backend)      # a worker would not have it
+                machine.raise_priority(backend)      # a worker would not have it
             with Watch(self.server, backend) as watch:
                 start = time.perf_counter()
                 db.execute(f"CREATE INDEX {name} ON {table} USING {self.index} (v {OPERATORS[self.ds.metric][1]})" + (f" WITH ({with_})" if with_ else ""))
@@ -395,8 +426,9 @@ class SqlEngine(Engine):
         wal = self.wal() - before
         self.db.execute("CHECKPOINT")
         self.server.note_size()
-        return {"seconds": seconds, "cpu_seconds": watch.cpu_seconds, "peak_bytes": watch.peak_bytes, "index_bytes": self.index_bytes(table),
-                "wal_bytes": wal, "workers": watch.workers}
+        size = self.index_bytes(table)
+        return {"seconds": seconds, "cpu_seconds": watch.cpu_seconds, "peak_bytes": watch.peak_bytes + size, "work_bytes": watch.peak_bytes,
+                "index_bytes": size, "wal_bytes": wal, "workers": watch.workers}
 
     def as_built(self, table):
         """Options that the index itself chose, where it tells."""
@@ -424,6 +456,7 @@ class SqlEngine(Engine):
                 self.build_index(table)
             yield table
         finally:
+            self.hang_up()
             if not self.db.closed:
                 self.db.execute(f"DROP TABLE {table}")
 
@@ -449,7 +482,8 @@ class SqlEngine(Engine):
 
     def release(self):
         """Lets go of the table; the last one drops it."""
-        table, self.table, self.files = self.table, None, {}
+        self.hang_up()
+        table, self.table, self.files, self.keys = self.table, None, {}, None
         if table is None:
             return
         table.users -= 1
@@ -463,6 +497,63 @@ class SqlEngine(Engine):
             if not gone:
                 self.db.execute(f"DROP TABLE {table.name}")
         self.work.cleanup()
+
+
+class Session:
+    """A bench/client.c that serves: one connection to a table's database, with a prepared statement for each setting.
+
+    backend     the process at its other end
+    """
+
+    def __init__(self, engine, table):
+        self.key, self.table, self.postmaster, self.names = engine.key, table, engine.server.pid, {}
+        pin = ["-C", ",".join(map(str, engine.cpus))] if engine.cpus else []
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen([client_program(), "-w", str(WARM_UP), *pin, "serve", engine.server.conninfo(engine.name)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+        self.backend = int(self.answer().split()[1])
+        self.now = None             # the commands that the session has obeyed last
+
+    def statement(self, text, commands, check):
+        """Sets the session up; the name of the statement, prepared under just these settings, so that its plan is of them, too."""
+        if commands != self.now:
+            for command in ["RESET ALL", *commands]:
+                self.order("do", command)
+            self.now = commands
+        known = (text, *commands)
+        if known not in self.names:
+            if check:
+                check()
+            self.names[known] = f"s{len(self.names)}"
+            self.order("prepare", self.names[known], text)
+        return self.names[known]
+
+    def order(self, *fields):
+        try:
+            self.process.stdin.write("\t".join(map(str, fields)) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass                    # answer() tells what is the matter
+        self.answer()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line.startswith("ok"):
+            status = self.process.wait()
+            self.errors.seek(0)
+            raise SqlError(f"{self.key}: {(self.errors.read().strip() or f'status {status}').splitlines()[0]}")
+        return line
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
 
 
 class Watch:
@@ -584,7 +675,7 @@ def clock(seconds, name):
 
 def client_program():
     """The program of bench/client.c, as bench/run builds it ($BENCH_CLIENT names another)."""
-    path = os.environ.get("BENCH_CLIENT") or os.path.join(TOP, "build", "bench", "client")
+    path = os.environ.get("BENCH_CLIENT") or os.path.join(machine.WORK, "client")
     source = os.path.join(TOP, "bench", "client.c")
     if not os.path.exists(path):
         raise SqlError(f"{path} is not there: bench/run setup builds it")
@@ -700,6 +791,7 @@ def check_churn(engine):
 
 
 def check_no_index(engine):
+    engine.hang_up()
     engine.db.execute(f"DROP INDEX {index_name(engine.table.name)}")
     try:
         engine.search(engine.settings()[0], 10)

@@ -819,6 +819,13 @@ check_graph(HnswCheck *hnsw)
 						 "The node was not linked, and nobody sees its row: VACUUM will remove it.");
 			continue;
 		}
+		/* a concurrent build ends with inserts of rows that everybody sees */
+		if (!check->index->rd_index->indisvalid)
+		{
+			check_report(check, CHECK_NOTE, "node_unfinished", HnswNodeIdBlock(id), HnswNodeIdOffset(id),
+						 "The node was not linked: the build of the index did not finish.");
+			continue;
+		}
 		check_report(check, CHECK_CORRUPTION, reached ? "node_anchor" : "node_unreachable",
 					 HnswNodeIdBlock(id), HnswNodeIdOffset(id),
 					 reached ? "The node is no entry, and has no protected in-edge from a node of lower rank than %u." :

@@ -89,12 +89,26 @@ found_dead(HnswVacuum *vac, HnswNodeId id)
 	vac->ndead++;
 }
 
-/* Has this node anything for VACUUM to change?  Chains are looked at later. */
+/*
+ * Has this node anything for VACUUM to change?  Chains are looked at later.  A node
+ * without any row is none that this vecdb leaves, but one that an earlier one may have left.
+ */
 static bool
 node_needs_work(HnswVacuum *vac, HnswNode node)
 {
-	return (node->flags & HNSW_NODE_LIVE) != 0 && ItemPointerIsValid(&node->tid) &&
-		tid_is_dead(vac, &node->tid);
+	if ((node->flags & HNSW_NODE_LIVE) == 0)
+		return false;
+	if (ItemPointerIsValid(&node->tid))
+		return tid_is_dead(vac, &node->tid);
+	return node->chunk_offset == 0;
+}
+
+/* In an edit: a node that has no row is dead from now on (H3). */
+static void
+mark_if_empty(HnswNode node)
+{
+	if (!ItemPointerIsValid(&node->tid) && node->chunk_offset == 0)
+		node->flags = (node->flags & ~HNSW_NODE_LIVE) | HNSW_NODE_DEAD;
 }
 
 /* Step 1 for a NODE page, share locked. */
@@ -126,10 +140,9 @@ mark_node_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 
 			if (node == NULL || !node_needs_work(vac, node))
 				continue;
+			vac->stats->tuples_removed += ItemPointerIsValid(&node->tid);
 			ItemPointerSetInvalid(&node->tid);
-			vac->stats->tuples_removed++;
-			if (node->chunk_offset == 0)
-				node->flags = (node->flags & ~HNSW_NODE_LIVE) | HNSW_NODE_DEAD;
+			mark_if_empty(node);
 		}
 		page_edit_commit(&edit);
 		page = BufferGetPage(buf);
@@ -359,15 +372,6 @@ clean_chain(HnswVacuum *vac, HnswNodeId id)
 		}
 		if (node->chunk_offset == 0)
 		{
-			if (!ItemPointerIsValid(&node->tid))
-			{
-				page_edit_begin(&edit, vac->index, false);
-				node = HnswPageGetNode(meta, page_edit_add(&edit, buf, false), place);
-				node->flags = (node->flags & ~HNSW_NODE_LIVE) | HNSW_NODE_DEAD;
-				page_edit_commit(&edit);
-				found_dead(vac, id);
-				vac->nodes--;
-			}
 			page_release(buf);
 			return;
 		}
@@ -391,6 +395,13 @@ clean_chain(HnswVacuum *vac, HnswNodeId id)
 			node->chunk_block = chunk->next_offset != 0 ? chunk->next_block : InvalidBlockNumber;
 			node->chunk_offset = chunk->next_offset;
 			free_chunk(vac, chunk);
+			/* in the same record: nobody looks for nodes without rows after a crash */
+			mark_if_empty(node);
+			if (node->flags & HNSW_NODE_DEAD)
+			{
+				found_dead(vac, id);
+				vac->nodes--;
+			}
 			page_edit_commit(&edit);
 		}
 		page_release(chunk_buf);

@@ -301,6 +301,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	{
 		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
 		effort.cap = HNSW_ADAPTIVE_CAP;
+		effort.in_order = state->iterative_scan == ITERATIVE_SCAN_STRICT;
 	}
 	state->max_visits = search.max_scan_tuples;
 	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);

@@ -141,16 +141,20 @@ def test_limit_beyond_ef_search(connection, filled):
 def test_iterative_scan_fills_a_filtered_limit(connection, filled):
     """A filter that keeps one row in a hundred: off stops at ef_search rows, the others go on."""
     sql = "SELECT id FROM t WHERE kind = 0 ORDER BY v <-> %b LIMIT 10"
+    kind = np.arange(1, ROWS + 1) % 100 == 0
     connection.execute("SET LOCAL hnsw.ef_search = 40")
     connection.execute("SET LOCAL hnsw.iterative_scan = off")
     assert len(ids_of(connection, sql, filled[0])) < 10
-    distances = METHODS["l2_distance"](filled.astype(float), filled[0].astype(float))
-    distances = np.where(np.arange(1, ROWS + 1) % 100 == 0, distances, np.inf)
     connection.execute("RESET hnsw.ef_search")
     connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-    ids = ids_of(connection, sql, filled[0])
-    assert len(ids) == 10
-    assert recall(ids, distances) >= 0.8
+    recalls = []
+    for query in filled[:10]:
+        ids = ids_of(connection, sql, query)
+        assert len(ids) == 10
+        distances = METHODS["l2_distance"](filled.astype(float), query.astype(float))
+        recalls.append(recall(ids, np.where(kind, distances, np.inf)))
+    # strict order loses what it finds too late: no more of it than a search without a filter misses
+    assert np.mean(recalls) >= 0.9
     connection.execute("SET LOCAL hnsw.iterative_scan = relaxed_order")
     ids = ids_of(connection, sql, filled[0])
     assert len(set(ids)) == 10

@@ -203,8 +203,11 @@ clean_tids_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 		{
 			HnswChunk	chunk = HnswPageGetChunk(page, i);
 
-			if (chunk->owner_block == InvalidBlockNumber || chunk->count > HNSW_CHUNK_TIDS)
+			if (chunk->owner_block == InvalidBlockNumber)
 				continue;
+			/* to pass over it would leave dead TIDs, whose places the table will give to other rows */
+			if (chunk->count > HNSW_CHUNK_TIDS)
+				page_corrupted(vac->index, blkno, "Chunk %d says it holds %u TIDs.", i, chunk->count);
 			for (int j = 0; j < chunk->count;)
 			{
 				if (!tid_is_dead(vac, &chunk->tids[j]))

@@ -109,7 +109,8 @@ hnswbeginscan(Relation index, int nkeys, int norderbys)
 	state->context = context;
 	scan->opaque = state;
 	scan->xs_orderbyvals = palloc0(sizeof(Datum) * Max(norderbys, 1));
-	scan->xs_orderbynulls = palloc0(sizeof(bool) * Max(norderbys, 1));
+	scan->xs_orderbynulls = palloc(sizeof(bool) * Max(norderbys, 1));
+	memset(scan->xs_orderbynulls, true, sizeof(bool) * Max(norderbys, 1));
 	return scan;
 }
 
@@ -552,8 +553,11 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 	scan->xs_heaptid = *tid;
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = state->has_query;
-	scan->xs_orderbyvals[0] = Float8GetDatum(state->row_bound);
+	/* where a float8 is a pointer, the last one is ours to free */
+	if (!FLOAT8PASSBYVAL && !scan->xs_orderbynulls[0])
+		pfree(DatumGetPointer(scan->xs_orderbyvals[0]));
 	scan->xs_orderbynulls[0] = !state->has_query;
+	scan->xs_orderbyvals[0] = state->has_query ? Float8GetDatum(state->row_bound) : (Datum) 0;
 	return true;
 }
 

@@ -175,6 +175,7 @@ clean_tids_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 {
 	Page		page = BufferGetPage(buf);
 	bool		work = false;
+	bool		room = false;
 
 	if (((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_CHUNKS_PER_PAGE * sizeof(HnswChunkData))
 		page_corrupted(vac->index, blkno, "The page of TIDs has the wrong length.");
@@ -235,7 +236,10 @@ clean_tids_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 
 		if (chunk->owner_block != InvalidBlockNumber)
 			vac->stats->num_index_tuples += chunk->count;
+		else
+			room = true;
 	}
+	vac->roomy_pages += room;
 }
 
 /* Step 1 for any page. */
@@ -411,6 +415,35 @@ clean_chain(HnswVacuum *vac, HnswNodeId id)
 		page_release(buf);
 	}
 	unlink_behind(vac, id, block, offset);
+}
+
+/*
+ * Are there pages with room for TIDs that are not listed?  A VACUUM that ended while it
+ * made the list anew leaves them.  False alarm where an insert took
+ * the last free chunk of a page meanwhile.
+ */
+static bool
+room_is_lost(HnswVacuum *vac)
+{
+	Buffer		buf = hnsw_read(vac->index, HNSW_META_BLOCK, BUFFER_LOCK_SHARE, HNSW_PAGE_META);
+	BlockNumber blkno = HnswPageGetMeta(BufferGetPage(buf))->tids_room;
+	uint32		listed = 0;
+
+	page_release(buf);
+	/* a list of more pages than there are goes round in circles, and is made anew, too */
+	for (uint32 steps = 0; blkno != InvalidBlockNumber && steps < vac->ntids_pages; steps++)
+	{
+		bool		room = false;
+
+		VACUUM_DELAY_POINT();
+		buf = hnsw_read(vac->index, blkno, BUFFER_LOCK_SHARE, HNSW_PAGE_TIDS);
+		for (int i = 1; i <= HNSW_CHUNKS_PER_PAGE && !room; i++)
+			room = HnswPageGetChunk(BufferGetPage(buf), i)->owner_block == InvalidBlockNumber;
+		listed += room;
+		blkno = HnswPageGetOpaque(BufferGetPage(buf))->next;
+		page_release(buf);
+	}
+	return listed < vac->roomy_pages;
 }
 
 /* Make the list of TIDS pages with room anew, as chunks became free. */
@@ -681,7 +714,7 @@ hnswbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 		for (int offset = 1; offset <= vac->hnsw->meta.nodes_per_page; offset++)
 			if (get_bit(vac, vac->chained, HnswNodeIdMake(blkno, offset)))
 				clean_chain(vac, HnswNodeIdMake(blkno, offset));
-	if (vac->freed_chunks)
+	if (vac->freed_chunks || (vac->roomy_pages > 0 && room_is_lost(vac)))
 		relist_room(vac);
 
 	if (vac->ndead > 0 || vac->has_cont)

@@ -75,7 +75,7 @@ foreach my $lsn (@records)
 	# nothing that VACUUM should have made use of; pages of zeros are free
 	my $left = $crashed->safe_psql('postgres', q{
 		SELECT c, f.* FROM unnest('{short_v,long_v}'::regclass[]) c, vecdb_check(c, true) f WHERE code NOT IN ('page_zero', 'entry_flag')});
-	is($left, '', "$name: nothing is left behind");
+	is($left, '', "$name: nothing is left behind") or note("left behind: $left");
 	$crashed->safe_psql('postgres', 'INSERT INTO short VALUES (300, v(300, 8)), (301, v(200, 8)), (302, v(7, 8)); INSERT INTO long VALUES (300, v(300, 4500))');
 	sound($crashed, "$name, written");
 	foreach my $table ('short', 'long')

@@ -171,6 +171,27 @@ def test_max_scan_tuples_ends_a_scan(connection, filled):
     assert 10 <= rows < ROWS / 2
 
 
+def test_inner_product_with_an_outlier(connection, rng):
+    """One row of a great norm costs neither recall nor a look at the whole index."""
+    rows = rng.standard_normal((ROWS, 32)).astype(np.float32)
+    rows[7] *= 20
+    connection.execute("CREATE TABLE t (id serial, v vector(32))")
+    connection.cursor().executemany("INSERT INTO t (v) VALUES (%b)", [(row,) for row in rows])
+    connection.execute("CREATE INDEX t_v ON t USING hnsw (v vector_ip_ops)")
+    connection.execute("SET LOCAL enable_seqscan = off")
+    sql = "SELECT id FROM t ORDER BY v <#> %b LIMIT 10"
+    recalls = []
+    pages = []
+    for query in rng.standard_normal((20, 32)).astype(np.float32):
+        ids = ids_of(connection, sql, query)
+        recalls.append(recall(ids, METHODS["max_inner_product"](rows.astype(float), query.astype(float))))
+        (plan,) = connection.execute("EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) " + sql, (query,)).fetchone()
+        pages.append(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+    (size,) = connection.execute("SELECT pg_relation_size('t_v') / current_setting('block_size')::int").fetchone()
+    assert np.mean(recalls) >= 0.9
+    assert np.mean(pages) < size / 2
+
+
 def test_rows_that_come_later(connection, rng):
     """Inserted after the index was built, in binary; deleted rows are gone."""
     rows = rng.standard_normal((1500, 16)).astype(np.float32)

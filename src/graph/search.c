@@ -956,11 +956,20 @@ graph_search_start(GraphSearch *s, uint64_t node, float estimate)
  * How many nodes may be handed out when the k-th best is final.  Adaptive: some
  * more than k.  Who wants ten rows in exact order asks for an eleventh, to know
  * that no nearer one follows; without these few, that would double the work.
+ *
+ * in_order: beyond the first ones, fewer.  The farthest of the k, and those beyond, are
+ * those that the search has looked for least; from the second k on, they
+ * are most of what is handed out, and what they pass by is lost.  The four are for
+ * who wants 50 or 100 rows, and a few to know their order.
  */
 static inline uint32_t
 final_count(const GraphSearch *s)
 {
-	return s->effort.ef > 0 ? s->k : s->k + s->k / 4;
+	if (s->effort.ef > 0)
+		return s->k;
+	if (s->effort.in_order && s->k > BEST_MIN)
+		return s->k / 3 * 2 + 4;
+	return s->k + s->k / 4;
 }
 
 /* May the nearest of ready be handed out, for all that is not visited? */

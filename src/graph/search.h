@@ -74,10 +74,14 @@ typedef struct GraphEffort
 	 * doubles when k and a quarter more are handed out.  cap: visits for the
 	 * first 10 nodes at most (then hand out what there is), growing in
 	 * proportion to what was handed out.
+	 *
+	 * in_order: a node nearer than one handed out before is of no use, so beyond k = 10
+	 * only the nearest two thirds of k, and four, are handed out before it doubles.
 	 */
 	float		gamma;
 	float		floor;
 	int			cap;
+	bool		in_order;
 } GraphEffort;
 
 /*

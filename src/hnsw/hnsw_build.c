@@ -144,6 +144,43 @@ sample_value(void *arg, Datum value, int place)
 	return isfinite(scale);
 }
 
+static int
+norm_cmp(const void *pa, const void *pb)
+{
+	double		a = *(const double *) pa;
+	double		b = *(const double *) pb;
+
+	return a < b ? -1 : a > b;
+}
+
+/*
+ * The radius of the sphere onto which rows are lifted for inner product: their
+ * greatest norm, outliers aside.  A radius much greater than most norms makes all
+ * distances about equal, so that the adaptive stop never comes or comes at
+ * once.  An outlier is one in a hundred at most, and more than twice the norm of
+ * the rest; it stays outside of the sphere, as rows do that come later.
+ */
+static double
+find_radius(const float *values, int n, int dims)
+{
+	double	   *norms;
+	double		radius;
+	int			at = n - 1;
+
+	if (n == 0)
+		return 0;
+	norms = palloc(sizeof(double) * n);
+	for (int i = 0; i < n; i++)
+		norms[i] = sqrt(kernel->normsq_double(values + (Size) i * dims, dims));
+	qsort(norms, n, sizeof(double), norm_cmp);
+	radius = norms[Max(n - 1 - Max(n / 100, 1), 0)];
+	while (radius > 0 && norms[at] > 2 * radius)
+		at--;
+	radius = norms[at];
+	pfree(norms);
+	return radius;
+}
+
 /*
  * Learn the mean and the radius, and how many rows there are.  The mean is left
  * in build->mean, the rest in meta.
@@ -169,9 +206,7 @@ sample_rows(HnswBuild *build, HnswMetaPageData *meta, Size memory, SampleRows *r
 
 	if (ip)
 	{
-		for (int i = 0; i < n; i++)
-			radius = Max(radius, sqrt(kernel->normsq_double(sample.values + (Size) i * meta->dims,
-															meta->dims)));
+		radius = find_radius(sample.values, n, meta->dims);
 		/* its square, too, must be a float */
 		meta->radius = (float) Min(radius, 1e18);
 		radius = meta->radius;

@@ -441,8 +441,10 @@ hnsw_entry_target(double nodes, const HnswMetaPageData *meta)
 }
 
 /*
- * Append a node to the entry table, whose code is relative to the mean.  Only
- * appended to, here; VACUUM alone takes entries out, and pages never.
+ * Append a node to the entry table, whose code is relative to the mean, unless it
+ * is there: a crash between entry and flag (H7) leaves a node that does not know.  Only
+ * appended to, here; VACUUM alone takes entries out, and pages never.  Nobody else
+ * adds the same node: the caller has just made it, or is VACUUM.
  */
 void
 hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId node,
@@ -476,6 +478,13 @@ hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId node,
 		if (n > meta->entries_per_page ||
 			((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY)
 			page_corrupted(index, blkno, "The page says it holds %u entries.", n);
+		for (uint32 i = 0; i < n; i++)
+			if (unlikely(HnswLinkNode(&HnswPageEntryLinks(meta, page)[i]) == node))
+			{
+				page_release(buf);
+				pfree(code);
+				return;
+			}
 		if (n == meta->entries_per_page && next != InvalidBlockNumber)
 		{
 			page_release(buf);

@@ -108,7 +108,8 @@ hnswbeginscan(Relation index, int nkeys, int norderbys)
 	state->context = context;
 	scan->opaque = state;
 	scan->xs_orderbyvals = palloc0(sizeof(Datum) * Max(norderbys, 1));
-	scan->xs_orderbynulls = palloc0(sizeof(bool) * Max(norderbys, 1));
+	scan->xs_orderbynulls = palloc(sizeof(bool) * Max(norderbys, 1));
+	memset(scan->xs_orderbynulls, true, sizeof(bool) * Max(norderbys, 1));
 	return scan;
 }
 
@@ -300,6 +301,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	{
 		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
 		effort.cap = HNSW_ADAPTIVE_CAP;
+		effort.in_order = state->iterative_scan == ITERATIVE_SCAN_STRICT;
 	}
 	state->max_visits = search.max_scan_tuples;
 	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);
@@ -554,8 +556,11 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 	scan->xs_heaptid = *tid;
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = state->has_query;
-	scan->xs_orderbyvals[0] = Float8GetDatum(state->row_bound);
+	/* where a float8 is a pointer, the last one is ours to free */
+	if (!FLOAT8PASSBYVAL && !scan->xs_orderbynulls[0])
+		pfree(DatumGetPointer(scan->xs_orderbyvals[0]));
 	scan->xs_orderbynulls[0] = !state->has_query;
+	scan->xs_orderbyvals[0] = state->has_query ? Float8GetDatum(state->row_bound) : (Datum) 0;
 	return true;
 }
 

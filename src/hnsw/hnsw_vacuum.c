@@ -89,12 +89,26 @@ found_dead(HnswVacuum *vac, HnswNodeId id)
 	vac->ndead++;
 }
 
-/* Has this node anything for VACUUM to change?  Chains are looked at later. */
+/*
+ * Has this node anything for VACUUM to change?  Chains are looked at later.  A node
+ * without any row is none that this vecdb leaves, but one that an earlier one may have left.
+ */
 static bool
 node_needs_work(HnswVacuum *vac, HnswNode node)
 {
-	return (node->flags & HNSW_NODE_LIVE) != 0 && ItemPointerIsValid(&node->tid) &&
-		tid_is_dead(vac, &node->tid);
+	if ((node->flags & HNSW_NODE_LIVE) == 0)
+		return false;
+	if (ItemPointerIsValid(&node->tid))
+		return tid_is_dead(vac, &node->tid);
+	return node->chunk_offset == 0;
+}
+
+/* In an edit: a node that has no row is dead from now on (H3). */
+static void
+mark_if_empty(HnswNode node)
+{
+	if (!ItemPointerIsValid(&node->tid) && node->chunk_offset == 0)
+		node->flags = (node->flags & ~HNSW_NODE_LIVE) | HNSW_NODE_DEAD;
 }
 
 /* Step 1 for a NODE page, share locked. */
@@ -126,10 +140,9 @@ mark_node_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 
 			if (node == NULL || !node_needs_work(vac, node))
 				continue;
+			vac->stats->tuples_removed += ItemPointerIsValid(&node->tid);
 			ItemPointerSetInvalid(&node->tid);
-			vac->stats->tuples_removed++;
-			if (node->chunk_offset == 0)
-				node->flags = (node->flags & ~HNSW_NODE_LIVE) | HNSW_NODE_DEAD;
+			mark_if_empty(node);
 		}
 		page_edit_commit(&edit);
 		page = BufferGetPage(buf);
@@ -162,6 +175,7 @@ clean_tids_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 {
 	Page		page = BufferGetPage(buf);
 	bool		work = false;
+	bool		room = false;
 
 	if (((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_CHUNKS_PER_PAGE * sizeof(HnswChunkData))
 		page_corrupted(vac->index, blkno, "The page of TIDs has the wrong length.");
@@ -190,8 +204,11 @@ clean_tids_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 		{
 			HnswChunk	chunk = HnswPageGetChunk(page, i);
 
-			if (chunk->owner_block == InvalidBlockNumber || chunk->count > HNSW_CHUNK_TIDS)
+			if (chunk->owner_block == InvalidBlockNumber)
 				continue;
+			/* to pass over it would leave dead TIDs, whose places the table will give to other rows */
+			if (chunk->count > HNSW_CHUNK_TIDS)
+				page_corrupted(vac->index, blkno, "Chunk %d says it holds %u TIDs.", i, chunk->count);
 			for (int j = 0; j < chunk->count;)
 			{
 				if (!tid_is_dead(vac, &chunk->tids[j]))
@@ -219,7 +236,10 @@ clean_tids_page(HnswVacuum *vac, BlockNumber blkno, Buffer buf)
 
 		if (chunk->owner_block != InvalidBlockNumber)
 			vac->stats->num_index_tuples += chunk->count;
+		else
+			room = true;
 	}
+	vac->roomy_pages += room;
 }
 
 /* Step 1 for any page. */
@@ -359,15 +379,6 @@ clean_chain(HnswVacuum *vac, HnswNodeId id)
 		}
 		if (node->chunk_offset == 0)
 		{
-			if (!ItemPointerIsValid(&node->tid))
-			{
-				page_edit_begin(&edit, vac->index, false);
-				node = HnswPageGetNode(meta, page_edit_add(&edit, buf, false), place);
-				node->flags = (node->flags & ~HNSW_NODE_LIVE) | HNSW_NODE_DEAD;
-				page_edit_commit(&edit);
-				found_dead(vac, id);
-				vac->nodes--;
-			}
 			page_release(buf);
 			return;
 		}
@@ -391,12 +402,48 @@ clean_chain(HnswVacuum *vac, HnswNodeId id)
 			node->chunk_block = chunk->next_offset != 0 ? chunk->next_block : InvalidBlockNumber;
 			node->chunk_offset = chunk->next_offset;
 			free_chunk(vac, chunk);
+			/* in the same record: nobody looks for nodes without rows after a crash */
+			mark_if_empty(node);
+			if (node->flags & HNSW_NODE_DEAD)
+			{
+				found_dead(vac, id);
+				vac->nodes--;
+			}
 			page_edit_commit(&edit);
 		}
 		page_release(chunk_buf);
 		page_release(buf);
 	}
 	unlink_behind(vac, id, block, offset);
+}
+
+/*
+ * Are there pages with room for TIDs that are not listed?  A VACUUM that ended while it
+ * made the list anew leaves them.  False alarm where an insert took
+ * the last free chunk of a page meanwhile.
+ */
+static bool
+room_is_lost(HnswVacuum *vac)
+{
+	Buffer		buf = hnsw_read(vac->index, HNSW_META_BLOCK, BUFFER_LOCK_SHARE, HNSW_PAGE_META);
+	BlockNumber blkno = HnswPageGetMeta(BufferGetPage(buf))->tids_room;
+	uint32		listed = 0;
+
+	page_release(buf);
+	/* a list of more pages than there are goes round in circles, and is made anew, too */
+	for (uint32 steps = 0; blkno != InvalidBlockNumber && steps < vac->ntids_pages; steps++)
+	{
+		bool		room = false;
+
+		VACUUM_DELAY_POINT();
+		buf = hnsw_read(vac->index, blkno, BUFFER_LOCK_SHARE, HNSW_PAGE_TIDS);
+		for (int i = 1; i <= HNSW_CHUNKS_PER_PAGE && !room; i++)
+			room = HnswPageGetChunk(BufferGetPage(buf), i)->owner_block == InvalidBlockNumber;
+		listed += room;
+		blkno = HnswPageGetOpaque(BufferGetPage(buf))->next;
+		page_release(buf);
+	}
+	return listed < vac->roomy_pages;
 }
 
 /* Make the list of TIDS pages with room anew, as chunks became free. */
@@ -667,7 +714,7 @@ hnswbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 		for (int offset = 1; offset <= vac->hnsw->meta.nodes_per_page; offset++)
 			if (get_bit(vac, vac->chained, HnswNodeIdMake(blkno, offset)))
 				clean_chain(vac, HnswNodeIdMake(blkno, offset));
-	if (vac->freed_chunks)
+	if (vac->freed_chunks || (vac->roomy_pages > 0 && room_is_lost(vac)))
 		relist_room(vac);
 
 	if (vac->ndead > 0 || vac->has_cont)

@@ -28,6 +28,7 @@ typedef struct HnswVacuum
 	BlockNumber *tids_pages;
 	uint32		ntids_pages;
 	uint32		max_tids_pages;
+	uint32		roomy_pages;	/* of these, with a free chunk */
 	bool		freed_chunks;
 	bool		has_cont;		/* there are CONT pages */
 } HnswVacuum;

@@ -819,6 +819,13 @@ check_graph(HnswCheck *hnsw)
 						 "The node was not linked, and nobody sees its row: VACUUM will remove it.");
 			continue;
 		}
+		/* a concurrent build ends with inserts of rows that everybody sees */
+		if (!check->index->rd_index->indisvalid)
+		{
+			check_report(check, CHECK_NOTE, "node_unfinished", HnswNodeIdBlock(id), HnswNodeIdOffset(id),
+						 "The node was not linked: the build of the index did not finish.");
+			continue;
+		}
 		check_report(check, CHECK_CORRUPTION, reached ? "node_anchor" : "node_unreachable",
 					 HnswNodeIdBlock(id), HnswNodeIdOffset(id),
 					 reached ? "The node is no entry, and has no protected in-edge from a node of lower rank than %u." :
@@ -832,6 +839,7 @@ check_rest(HnswCheck *hnsw)
 {
 	Check	   *check = hnsw->check;
 	uint8	   *listed = palloc_extended(hnsw->nblocks / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	uint8	   *roomy = palloc_extended(hnsw->nblocks / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	PGAlignedBlock image;
 	BlockNumber room = hnsw->meta.tids_room;
 
@@ -851,8 +859,9 @@ check_rest(HnswCheck *hnsw)
 		{
 			uint64		bit = (uint64) blkno * HNSW_CHUNKS_PER_PAGE + i - 1;
 
-			if (HnswPageGetChunk(image.data, i)->owner_block != InvalidBlockNumber &&
-				(hnsw->chunks[bit / 8] & (1 << (bit % 8))) == 0)
+			if (HnswPageGetChunk(image.data, i)->owner_block == InvalidBlockNumber)
+				roomy[blkno / 8] |= 1 << (blkno % 8);
+			else if ((hnsw->chunks[bit / 8] & (1 << (bit % 8))) == 0)
 				check_report(check, CHECK_CORRUPTION, "chunk_orphan", blkno, i,
 							 "The chunk says it belongs to (%u,%u), but is not in its chain.",
 							 HnswPageGetChunk(image.data, i)->owner_block,
@@ -872,7 +881,13 @@ check_rest(HnswCheck *hnsw)
 		listed[room / 8] |= 1 << (room % 8);
 		room = HnswPageGetOpaque(image.data)->next;
 	}
+	if (room == InvalidBlockNumber)
+		for (BlockNumber blkno = HNSW_META_BLOCK + 1; blkno < hnsw->nblocks && !check->full; blkno++)
+			if ((roomy[blkno / 8] & ~listed[blkno / 8]) & (1 << (blkno % 8)))
+				check_report(check, CHECK_NOTE, "tids_unlisted", blkno, CHECK_NO_ITEM,
+							 "The page has room for TIDs, but is not in the list of such pages: VACUUM will list it.");
 	pfree(listed);
+	pfree(roomy);
 }
 
 /* ---- what check.c calls --------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)
 STATISTICS = {"us": "latency, mean", "cpu": "processor time", "p50": "latency, p50"}
 BUDGET = 10                 # seconds that all passes of a setting may last: slower ones are timed in fewer passes
 FEWER = (9, 5, 3)           # in so many, spread evenly over the run
+HICCUP = 2                  # a time beyond so many medians of the same query is the machine's doing
 FEWEST = 200                # samples that a p95 or p99 takes
 LONG_BUILD = 60             # seconds; a build that takes longer is not repeated
 EXACT_QUERIES = 3           # of an exact scan before the passes, each of which reads everything; its recall is that of the passes
@@ -321,12 +322,16 @@ class Comparison:
             search["recall"] = self.recalls(answer.ids, search["k"], self.asked)
 
     def percentiles(self):
-        """Those of each search over all of its passes."""
+        """Those of each search over all of its passes; and its mean times without the machine's hiccups, see without_hiccups()."""
         import numpy as np
         for result in self.results:
             for search in result["searches"]:
                 if id(search) in self.samples:
-                    us = np.concatenate(self.samples.pop(id(search)))
+                    samples = self.samples.pop(id(search))
+                    if search["clients"] == 1 and len(samples) == len(search["passes"]):
+                        for one, us in zip(search["passes"], without_hiccups(samples), strict=True):
+                            one["us"], one["raw_us"] = float(us), one["us"]
+                    us = np.concatenate(samples)
                     p50, p95, p99 = (float(v) for v in np.percentile(us, (50, 95, 99)))
                     search["percentiles"] = {"samples": len(us), "p50": p50, **({"p95": p95, "p99": p99} if len(us) >= FEWEST else {})}
 
@@ -446,6 +451,14 @@ class Comparison:
 def spread_evenly(count, total):
     """count numbers below total, rising; all of them if there are no more."""
     return list(range(total)) if count >= total else [i * total // count for i in range(count)]
+
+
+def without_hiccups(samples):
+    """Mean times of passes over the same queries (arrays of microseconds), where none counts more than HICCUP times that query's
+    median over the passes: a query takes that long again and again, or something else had the processor."""
+    import numpy as np
+    times = np.array(samples)
+    return np.minimum(times, HICCUP * np.median(times, axis=0)).mean(axis=1)
 
 
 def figures(answer, queries):

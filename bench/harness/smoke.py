@@ -103,6 +103,13 @@ def search(probes, recall, times):
             "passes": [{"us": t, "cpu": t / 2, "p50": t, "qps": 1e6 / t} for t in times]}
 
 
+@point("a hiccup counts as twice the query's median")
+def hiccups():
+    import numpy as np
+    passes = [np.array([10.0, 20.0]), np.array([10.0, 900.0]), np.array([11.0, 22.0])]
+    equal([round(float(v), 3) for v in measure.without_hiccups(passes)], [15.0, 27.0, 16.5])
+
+
 @point("medians, ranges and ratios of known numbers")
 def arithmetic():
     equal(measure.median([3, None, 1, float("nan"), 2]), 2)

@@ -28,6 +28,7 @@ def common(parser):
     o.add_argument("--top", type=recall, default=0.99, metavar="RECALL", help="sweeps end with the first setting of this recall@10 (0.99)")
     o.add_argument("--quick", action="store_true", help="fewer passes, settings and queries, no inserts and deletes: for a first look")
     o.add_argument("--no-writes", action="store_true", help="leave out inserts, deletes and WAL, which need builds of their own")
+    o.add_argument("--no-churn", action="store_true", help="inserts, but no deletes: a VACUUM of pgvector's hnsw can take a quarter of an hour")
     o.add_argument("--seed", type=int, default=1, metavar="N", help="order of the passes (1)")
     o.add_argument("--shared-buffers", type=size, default=None, metavar="SIZE", help="such as 128MB (the default holds all tables and indexes)")
     o.add_argument("--toast", choices=("inline", "default"), default="inline",

@@ -75,6 +75,11 @@ class Run:
         """The processor that searches are pinned to: the last one this process may use."""
         return max(os.sched_getaffinity(0))
 
+    def writes(self, kinds):
+        """Which kinds of writes the options leave in."""
+        o = self.options
+        return () if o.quick or o.no_writes else tuple(kind for kind in kinds if kind != "churn" or not o.no_churn)
+
     def compare(self, ds, sides, only=None, extras=(), k100=True):
         """Measures the sides on a data set. only: settings to search with, where an engine has them; None is its sweep."""
         o = self.options
@@ -86,7 +91,7 @@ class Run:
             limit_settings(engine, only, o.quick)
         comparison = measure.Comparison(
             ds, engines, recall_of(ds), passes=o.passes, k=min(o.k, len(ds.base)), clients=o.clients, seed=o.seed, builds=o.builds,
-            top=o.top, timed=o.timed, extras=() if o.quick or o.no_writes else extras, k100=k100 and depth >= 100 and not o.quick)
+            top=o.top, timed=o.timed, extras=self.writes(extras), k100=k100 and depth >= 100 and not o.quick)
         comparison.run()
         self.data.append({"name": ds.name, "label": LABELS.get(ds.name, ds.name), "rows": len(ds.base), "dims": int(ds.base.shape[1]),
                           "metric": ds.metric, "queries": len(ds.queries), "about": ds.about})

@@ -220,14 +220,14 @@ sub power_cut
 sub recall
 {
 	my ($node, $table, $class, $k, $settings) = @_;
-	my $nearest = "SELECT q.i, x.id FROM queries q, LATERAL (SELECT id FROM $table WHERE $class->{indexed} ORDER BY $table.v $class->{op} q.v LIMIT $k) x";
+	my $nearest = "SELECT q.i, x.id, x.d FROM queries q, LATERAL (SELECT id, $table.v $class->{op} q.v AS d FROM $table WHERE $class->{indexed} ORDER BY $table.v $class->{op} q.v LIMIT $k) x";
 	my $out = $node->safe_psql('postgres', qq{
 		SET enable_indexscan = off; SET max_parallel_workers_per_gather = 0;
 		CREATE TEMP TABLE truth AS $nearest;
 		RESET enable_indexscan; SET enable_seqscan = off; $settings;
 		EXPLAIN (COSTS OFF) CREATE TEMP TABLE found AS $nearest;
 		CREATE TEMP TABLE found AS $nearest;
-		SELECT (SELECT count(*) FROM found JOIN truth USING (i, id))::float / count(*) FROM truth});
+		SELECT (SELECT count(*) FROM found JOIN (SELECT i, max(d) AS far FROM truth GROUP BY i) t USING (i) WHERE d <= far)::float / count(*) FROM truth});
 	die "no index scan: $out" if $out !~ /Order By:/;
 	return (split(/\n/, $out))[-1];
 }

@@ -351,6 +351,26 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
 }
 
 /*
+ * Has the search visited so many nodes that the last pass is cheaper?  The
+ * metapage counts the nodes of the last build or of the last VACUUM that found dead rows; an
+ * index that was filled by inserts has many more.  So look at the file before it
+ * is read whole.
+ */
+static bool
+last_pass_due(IndexScanDesc scan, HnswScanState *state)
+{
+	const HnswMetaPageData *meta = &state->hnsw->meta;
+	double		nodes;
+
+	if (state->reader.nvisits < state->finish_visits)
+		return false;
+	nodes = (double) RelationGetNumberOfBlocks(scan->indexRelation) * meta->nodes_per_page /
+		(1 + (double) meta->cont_pages * meta->nodes_per_page);
+	state->finish_visits = (uint32) Max(state->finish_visits, Min(nodes / FINISH_SHARE, UINT32_MAX));
+	return state->reader.nvisits >= state->finish_visits;
+}
+
+/*
  * The nearest node that the search has for us; false when it has none.
  *
  * With ef_search set, the search gives the ef nearest it has seen, then goes on
@@ -359,7 +379,7 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
  * LOOK_AHEAD times as many have been gathered.
  */
 static bool
-search_node(HnswScanState *state, uint32 *ordinal, float *distance)
+search_node(IndexScanDesc scan, HnswScanState *state, uint32 *ordinal, float *distance)
 {
 	GraphSearch *search = state->reader.search;
 	ItemPointerData place;
@@ -380,7 +400,7 @@ search_node(HnswScanState *state, uint32 *ordinal, float *distance)
 
 		if (state->ahead == NULL)
 			state->ahead = pool_create(state->max_bytes);
-		while (state->gathered < wanted && state->reader.nvisits < state->finish_visits &&
+		while (state->gathered < wanted && !last_pass_due(scan, state) &&
 			   graph_search_next(search, &id, ordinal, distance, &ordered))
 		{
 			ItemPointerSet(&place, *ordinal, FirstOffsetNumber);
@@ -416,11 +436,11 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 
 		if (!state->finishing)
 		{
-			if (search_node(state, &ordinal, &distance))
+			if (search_node(scan, state, &ordinal, &distance))
 			{
 				if (state->iterative_scan != ITERATIVE_SCAN_OFF &&
-					state->reader.nvisits >= state->finish_visits &&
-					state->reader.nvisits < state->max_visits)
+					state->reader.nvisits < state->max_visits &&
+					last_pass_due(scan, state))
 				{
 					/* this node is met again on the way */
 					finish(scan, state);

@@ -297,9 +297,22 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 			effort.ef = EF_OFF;
 		state->limit = effort.ef;
 	}
+	/* 0 where all came by inserts: the estimate of visits must not be cut off there */
+	meta.nodes = Max(meta.nodes, FINISH_MIN);
 	if (effort.ef == 0)
 	{
-		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
+		double		visits;
+
+		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, &visits);
+
+		/*
+		 * Without a radius (an index born empty) the distance of an inner
+		 * product lacks |x|^2, so it has no zero that gamma could be a
+		 * multiple from: where it is negative the search would stop before
+		 * it has the nearest.
+		 */
+		if (state->hnsw->metric == METRIC_IP && meta.radius == 0 && !isinf(effort.gamma))
+			effort.ef = (int) visits;
 		effort.cap = HNSW_ADAPTIVE_CAP;
 		effort.in_order = state->iterative_scan == ITERATIVE_SCAN_STRICT;
 	}

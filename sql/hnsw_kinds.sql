@@ -139,7 +139,13 @@ SELECT * FROM all_against_exact('SELECT id, v <-> %1$L FROM born ORDER BY v <-> 
 SELECT * FROM all_against_exact('SELECT id, v <#> %1$L FROM born ORDER BY v <#> %1$L', 24);
 SELECT * FROM all_against_exact('SELECT id, v <+> %1$L FROM born ORDER BY v <+> %1$L', 24);
 RESET vecdb.target_recall;
-DROP TABLE born;
+-- inner products that have no zero, by the recall wanted
+CREATE TABLE born_unit (id serial, v vector(24));
+CREATE INDEX ON born_unit USING hnsw (v vector_ip_ops);
+INSERT INTO born_unit (v) SELECT l2_normalize(c + random_vector(24) * array_fill(0.4::real, ARRAY[24])::vector)
+	FROM (SELECT i, random_vector(24) AS c FROM generate_series(0, 19) i) x JOIN generate_series(1, 2000) n ON i = n % 20 ORDER BY n;
+SELECT recall('born_unit', '<#>', 20) >= 0.9 AS ip;
+DROP TABLE born, born_unit;
 
 -- far from the origin: the mean takes the offset away
 CREATE TABLE away (id serial, v vector(16));

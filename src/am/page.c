@@ -164,6 +164,22 @@ block_exists(Relation rel, BlockNumber blkno)
 	return blkno < last_nblocks;
 }
 
+/*
+ * ReadRecentBuffer() pins a buffer without telling the clock sweep that it is in
+ * use: the pages that every search reads would be evicted before those read
+ * twice by anybody else.  Do what PinBuffer() does; where somebody changes the
+ * state at the same moment, not this time.
+ */
+static inline void
+count_usage(Buffer buf)
+{
+	BufferDesc *desc = GetBufferDescriptor(buf - 1);
+	uint32		state = pg_atomic_read_u32(&desc->state);
+
+	if (unlikely(BUF_STATE_GET_USAGECOUNT(state) < BM_MAX_USAGE_COUNT) && !(state & BM_LOCKED))
+		(void) pg_atomic_compare_exchange_u32(&desc->state, &state, state + BUF_USAGECOUNT_ONE);
+}
+
 /* Pin a block of the main fork that exists. */
 static Buffer
 pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
@@ -176,9 +192,13 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 		BufferIsLocal(hint->buffer) == RelationUsesLocalBuffers(rel) &&
 		ReadRecentBuffer(RelationGetFileLocator(rel), MAIN_FORKNUM, blkno, hint->buffer))
 	{
-		/* as ReadBuffer() counts for pg_statio_user_indexes */
+		/* as ReadBuffer() counts for pg_statio_user_indexes, and VACUUM's delay */
 		pgstat_count_buffer_read(rel);
 		pgstat_count_buffer_hit(rel);
+		if (VacuumCostActive)
+			VacuumCostBalance += VacuumCostPageHit;
+		if (hint->buffer > 0 && strategy == NULL)
+			count_usage(hint->buffer);
 		return hint->buffer;
 	}
 

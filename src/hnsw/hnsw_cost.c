@@ -69,6 +69,8 @@ hnswcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 							  &random_page_cost, &seq_page_cost);
 
 	tuples = Max(path->indexinfo->tuples, 2);
+	/* the metapage does not count what was inserted since the build */
+	meta.nodes = Max(meta.nodes, (uint64) tuples);
 	entries = hnsw_entry_target(tuples, &meta);
 	visits = search.ef_search;
 	if (search.ef_search == 0)

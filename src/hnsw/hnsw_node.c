@@ -264,6 +264,13 @@ take_scratch(const GraphReader *graph, Size max_bytes)
 	HnswScratch *scratch = spare;
 	MemoryContext context;
 
+	/* with most of its memory in other places than it wants it, a search would soon be at its end */
+	if (scratch && MemoryContextMemAllocated(scratch->context, false) > max_bytes / 2)
+	{
+		spare = NULL;
+		MemoryContextDelete(scratch->context);
+		scratch = NULL;
+	}
 	if (scratch)
 	{
 		spare = NULL;

@@ -297,9 +297,22 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 			effort.ef = EF_OFF;
 		state->limit = effort.ef;
 	}
+	/* 0 where all came by inserts: the estimate of visits must not be cut off there */
+	meta.nodes = Max(meta.nodes, FINISH_MIN);
 	if (effort.ef == 0)
 	{
-		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, NULL);
+		double		visits;
+
+		effort.gamma = hnsw_gamma_for(&meta, search.target_recall, &visits);
+
+		/*
+		 * Without a radius (an index born empty) the distance of an inner
+		 * product lacks |x|^2, so it has no zero that gamma could be a
+		 * multiple from: where it is negative the search would stop before
+		 * it has the nearest.
+		 */
+		if (state->hnsw->metric == METRIC_IP && meta.radius == 0 && !isinf(effort.gamma))
+			effort.ef = (int) visits;
 		effort.cap = HNSW_ADAPTIVE_CAP;
 		effort.in_order = state->iterative_scan == ITERATIVE_SCAN_STRICT;
 	}
@@ -351,6 +364,26 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
 }
 
 /*
+ * Has the search visited so many nodes that the last pass is cheaper?  The
+ * metapage counts the nodes of the last build or of the last VACUUM that found dead rows; an
+ * index that was filled by inserts has many more.  So look at the file before it
+ * is read whole.
+ */
+static bool
+last_pass_due(IndexScanDesc scan, HnswScanState *state)
+{
+	const HnswMetaPageData *meta = &state->hnsw->meta;
+	double		nodes;
+
+	if (state->reader.nvisits < state->finish_visits)
+		return false;
+	nodes = (double) RelationGetNumberOfBlocks(scan->indexRelation) * meta->nodes_per_page /
+		(1 + (double) meta->cont_pages * meta->nodes_per_page);
+	state->finish_visits = (uint32) Max(state->finish_visits, Min(nodes / FINISH_SHARE, UINT32_MAX));
+	return state->reader.nvisits >= state->finish_visits;
+}
+
+/*
  * The nearest node that the search has for us; false when it has none.
  *
  * With ef_search set, the search gives the ef nearest it has seen, then goes on
@@ -359,7 +392,7 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
  * LOOK_AHEAD times as many have been gathered.
  */
 static bool
-search_node(HnswScanState *state, uint32 *ordinal, float *distance)
+search_node(IndexScanDesc scan, HnswScanState *state, uint32 *ordinal, float *distance)
 {
 	GraphSearch *search = state->reader.search;
 	ItemPointerData place;
@@ -380,7 +413,7 @@ search_node(HnswScanState *state, uint32 *ordinal, float *distance)
 
 		if (state->ahead == NULL)
 			state->ahead = pool_create(state->max_bytes);
-		while (state->gathered < wanted && state->reader.nvisits < state->finish_visits &&
+		while (state->gathered < wanted && !last_pass_due(scan, state) &&
 			   graph_search_next(search, &id, ordinal, distance, &ordered))
 		{
 			ItemPointerSet(&place, *ordinal, FirstOffsetNumber);
@@ -416,11 +449,11 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 
 		if (!state->finishing)
 		{
-			if (search_node(state, &ordinal, &distance))
+			if (search_node(scan, state, &ordinal, &distance))
 			{
 				if (state->iterative_scan != ITERATIVE_SCAN_OFF &&
-					state->reader.nvisits >= state->finish_visits &&
-					state->reader.nvisits < state->max_visits)
+					state->reader.nvisits < state->max_visits &&
+					last_pass_due(scan, state))
 				{
 					/* this node is met again on the way */
 					finish(scan, state);

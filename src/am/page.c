@@ -187,9 +187,12 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 	Oid			file = RelationGetFileNumber(rel);
 	BufferHint *hint = find_hint(file, blkno);
 
-	/* a temporary table may have the file number of a permanent one */
-	if (hint->blkno == blkno && hint->file == file && hint->buffer != InvalidBuffer &&
-		BufferIsLocal(hint->buffer) == RelationUsesLocalBuffers(rel) &&
+	/*
+	 * Not for a temporary table: it may have the file number of a permanent
+	 * one, and before 14.5 ReadRecentBuffer() mistook local buffers.
+	 */
+	if (hint->blkno == blkno && hint->file == file && hint->buffer > 0 &&
+		!RelationUsesLocalBuffers(rel) &&
 		ReadRecentBuffer(RelationGetFileLocator(rel), MAIN_FORKNUM, blkno, hint->buffer))
 	{
 		/* as ReadBuffer() counts for pg_statio_user_indexes, and VACUUM's delay */
@@ -197,7 +200,7 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 		pgstat_count_buffer_hit(rel);
 		if (VacuumCostActive)
 			VacuumCostBalance += VacuumCostPageHit;
-		if (hint->buffer > 0 && strategy == NULL)
+		if (strategy == NULL)
 			count_usage(hint->buffer);
 		return hint->buffer;
 	}

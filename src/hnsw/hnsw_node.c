@@ -373,12 +373,9 @@ hnsw_reader_start(HnswReader *reader, const GraphEffort *effort)
 	{
 		Buffer		buf = hnsw_read(reader->index, blkno, BUFFER_LOCK_SHARE, HNSW_PAGE_ENTRY);
 		Page		page = BufferGetPage(buf);
-		uint32		n = HnswPageEntryCount(page);
+		uint32		n = hnsw_entry_count(reader->index, meta, blkno, page);
 		HnswLink   *links = HnswPageEntryLinks(meta, page);
 
-		if (n > meta->entries_per_page ||
-			((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY)
-			page_corrupted(reader->index, blkno, "The page says it holds %u entries.", n);
 		if (meta->bits > 0)
 		{
 			rabitq_estimate(&reader->query->codes, base, HnswPageEntryCodes(meta, page),

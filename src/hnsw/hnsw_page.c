@@ -440,6 +440,44 @@ hnsw_entry_target(double nodes, const HnswMetaPageData *meta)
 	return (int) Min(Max(2 * sqrt(Max(nodes, 1)), 16), 8192);
 }
 
+/* The entries of a page of the table; ERROR when their number cannot be. */
+uint32
+hnsw_entry_count(Relation index, const HnswMetaPageData *meta, BlockNumber blkno,
+				 Page page)
+{
+	uint32		n = HnswPageEntryCount(page);
+
+	if (n > meta->entries_per_page ||
+		((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY)
+		page_corrupted(index, blkno, "The page says it holds %u entries.", n);
+	return n;
+}
+
+/* Is a node in the entry table? */
+static bool
+entry_known(Relation index, const HnswMetaPageData *meta, HnswNodeId node)
+{
+	BlockNumber blkno = meta->entry_head;
+	BlockNumber pages = 0;
+	bool		known = false;
+
+	while (blkno != InvalidBlockNumber && !known)
+	{
+		Buffer		buf = hnsw_read(index, blkno, BUFFER_LOCK_SHARE, HNSW_PAGE_ENTRY);
+		Page		page = BufferGetPage(buf);
+		uint32		n = hnsw_entry_count(index, meta, blkno, page);
+
+		for (uint32 i = 0; i < n && !known; i++)
+			known = HnswLinkNode(&HnswPageEntryLinks(meta, page)[i]) == node;
+		blkno = HnswPageGetOpaque(page)->next;
+		page_release(buf);
+		if (++pages % 1024 == 0 && pages > RelationGetNumberOfBlocks(index))
+			page_corrupted(index, meta->entry_head, "The entry table goes round in circles.");
+		CHECK_FOR_INTERRUPTS();
+	}
+	return known;
+}
+
 /*
  * Append a node to the entry table, whose code is relative to the mean, unless it
  * is there: a crash between entry and flag (H7) leaves a node that does not know.  Only
@@ -457,6 +495,8 @@ hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId node,
 	BlockNumber blkno = meta->entry_head;
 	BlockNumber pages = 0;
 
+	if (entry_known(index, meta, node))
+		return;
 	if (meta->bits > 0)
 	{
 		float	   *zero = palloc0(sizeof(float) * meta->padded);
@@ -471,20 +511,10 @@ hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId node,
 		Buffer		buf = hnsw_read(index, blkno, BUFFER_LOCK_EXCLUSIVE, HNSW_PAGE_ENTRY);
 		Page		page = BufferGetPage(buf);
 		BlockNumber next = HnswPageGetOpaque(page)->next;
-		uint32		n = HnswPageEntryCount(page);
+		uint32		n = hnsw_entry_count(index, meta, blkno, page);
 		Buffer		more = InvalidBuffer;
 		PageEdit	edit;
 
-		if (n > meta->entries_per_page ||
-			((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY)
-			page_corrupted(index, blkno, "The page says it holds %u entries.", n);
-		for (uint32 i = 0; i < n; i++)
-			if (unlikely(HnswLinkNode(&HnswPageEntryLinks(meta, page)[i]) == node))
-			{
-				page_release(buf);
-				pfree(code);
-				return;
-			}
 		if (n == meta->entries_per_page && next != InvalidBlockNumber)
 		{
 			page_release(buf);

@@ -135,6 +135,8 @@ extern HnswNode hnsw_node_at(const HnswIndex *hnsw, Page page, OffsetNumber offs
 extern void hnsw_read_own(Relation index, const HnswIndex *hnsw, HnswNodeId id,
 						  BlockNumber cont, uint16 *half);
 extern int	hnsw_entry_target(double nodes, const HnswMetaPageData *meta);
+extern uint32 hnsw_entry_count(Relation index, const HnswMetaPageData *meta,
+							   BlockNumber blkno, Page page);
 extern void hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId node,
 						   const HnswValue *value, bool building);
 

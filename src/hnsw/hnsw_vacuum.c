@@ -505,11 +505,9 @@ clean_entries(HnswVacuum *vac)
 		VACUUM_DELAY_POINT();
 		buf = hnsw_read(vac->index, blkno, BUFFER_LOCK_EXCLUSIVE, HNSW_PAGE_ENTRY);
 		page = BufferGetPage(buf);
-		n = HnswPageEntryCount(page);
-		if (n > meta->entries_per_page ||
-			((PageHeader) page)->pd_lower != SizeOfPageHeaderData + HNSW_PAGE_CAPACITY ||
-			++pages > RelationGetNumberOfBlocks(vac->index))
-			page_corrupted(vac->index, blkno, "The page says it holds %u entries.", n);
+		n = hnsw_entry_count(vac->index, meta, blkno, page);
+		if (++pages > RelationGetNumberOfBlocks(vac->index))
+			page_corrupted(vac->index, blkno, "The entry table goes round in circles.");
 
 		links = HnswPageEntryLinks(meta, page);
 		for (uint32 i = 0; i < n && !dirty; i++)

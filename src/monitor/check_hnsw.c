@@ -431,6 +431,8 @@ check_page(HnswCheck *hnsw, BlockNumber blkno)
 	int			expected = -1;
 	uint8		kind;
 
+	/* what cannot be read leaves the image as it is */
+	((PageHeader) image.data)->pd_upper = 1;
 	if (!read_page(hnsw, blkno, image.data))
 	{
 		/* zeros belong to nothing */

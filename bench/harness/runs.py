@@ -29,6 +29,7 @@ class Run:
         self.data, self.results, self.missing, self.sections, self.figures = [], [], [], [], {}
         self.machine = machine.describe()
         self.date, self.started = machine.now(), time.monotonic()
+        self.commit = machine.commit()      # of what is measured: the tree may go on meanwhile
         self.host, self.server_failed = None, None
         self.held = None
 
@@ -100,7 +101,7 @@ class Run:
         return comparison
 
     def json(self):
-        commit, dirty = machine.commit()
+        commit, dirty = self.commit
         versions, settings = machine.versions(), {}
         if self.host is not None:
             versions.update(self.host.versions())

@@ -309,10 +309,11 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 		 * Without a radius (an index born empty) the distance of an inner
 		 * product lacks |x|^2, so it has no zero that gamma could be a
 		 * multiple from: where it is negative the search would stop before
-		 * it has the nearest.
+		 * it has the nearest.  Twice the visits, since a fixed number serves
+		 * hard queries no better than easy ones.
 		 */
 		if (state->hnsw->metric == METRIC_IP && meta.radius == 0 && !isinf(effort.gamma))
-			effort.ef = (int) visits;
+			effort.ef = 2 * (int) visits;
 		effort.cap = HNSW_ADAPTIVE_CAP;
 		effort.in_order = state->iterative_scan == ITERATIVE_SCAN_STRICT;
 	}

@@ -957,7 +957,7 @@ graph_search_start(GraphSearch *s, uint64_t node, float estimate)
  * more than k.  Who wants ten rows in exact order asks for an eleventh, to know
  * that no nearer one follows; without these few, that would double the work.
  *
- * in_order: beyond the first ones, fewer.  The farthest of the k, and those beyond, are
+ * hold_back: beyond the first ones, fewer.  The farthest of the k, and those beyond, are
  * those that the search has looked for least; from the second k on, they
  * are most of what is handed out, and what they pass by is lost.  The four are for
  * who wants 50 or 100 rows, and a few to know their order.
@@ -965,11 +965,9 @@ graph_search_start(GraphSearch *s, uint64_t node, float estimate)
 static inline uint32_t
 final_count(const GraphSearch *s)
 {
-	if (s->effort.ef > 0)
-		return s->k;
-	if (s->effort.in_order && s->k > BEST_MIN)
-		return s->k / 3 * 2 + 4;
-	return s->k + s->k / 4;
+	if (s->effort.hold_back && s->k > BEST_MIN)
+		return s->k / 3 * 2 + 4 < s->k ? s->k / 3 * 2 + 4 : s->k;
+	return s->effort.ef > 0 ? s->k : s->k + s->k / 4;
 }
 
 /* May the nearest of ready be handed out, for all that is not visited? */
@@ -979,7 +977,7 @@ is_final(GraphSearch *s, bool has_nearest)
 	uint32_t	nearest;
 
 	if (!s->window)
-		return !has_nearest && s->handed < s->k;
+		return !has_nearest && s->handed < final_count(s);
 	if (has_nearest)
 		nearest = candidate_bits(s->pool[s->cursor]);
 	else

@@ -64,6 +64,10 @@ typedef struct GraphEffort
 	 * ef > 0: the classical rule.  A bounded list of the ef nearest
 	 * candidates; when all of them are visited, they are handed out.  If more
 	 * is asked for, ef doubles.
+	 *
+	 * hold_back: they were chosen by estimates, and the farthest of them are not
+	 * those that distances would have chosen.  So beyond ef = 10 only two thirds of
+	 * ef, and four, are handed out before it doubles.
 	 */
 	int			ef;
 
@@ -75,13 +79,13 @@ typedef struct GraphEffort
 	 * first 10 nodes at most (then hand out what there is), growing in
 	 * proportion to what was handed out.
 	 *
-	 * in_order: a node nearer than one handed out before is of no use, so beyond k = 10
-	 * only the nearest two thirds of k, and four, are handed out before it doubles.
+	 * hold_back: a node nearer than one handed out before is of no use, so beyond k = 10
+	 * the same holds for k.
 	 */
 	float		gamma;
 	float		floor;
 	int			cap;
-	bool		in_order;
+	bool		hold_back;
 } GraphEffort;
 
 /*

@@ -75,6 +75,7 @@ typedef struct HnswScanState
 
 	/* strict order beyond ef: see search_node() */
 	uint32		ef;
+	uint32		first;			/* nodes that go out before that */
 	CandidatePool *ahead;		/* visits: a TID's block is the ordinal */
 	uint64		gathered;
 
@@ -315,14 +316,18 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 		if (state->hnsw->metric == METRIC_IP && meta.radius == 0 && !isinf(effort.gamma))
 			effort.ef = 2 * (int) visits;
 		effort.cap = HNSW_ADAPTIVE_CAP;
-		effort.in_order = state->iterative_scan == ITERATIVE_SCAN_STRICT;
 	}
+	effort.hold_back = effort.ef > 0 ? state->hnsw->meta.bits > 0 :
+		state->iterative_scan == ITERATIVE_SCAN_STRICT;
 	state->max_visits = search.max_scan_tuples;
 	state->finish_visits = (uint32) Min(Max(meta.nodes / FINISH_SHARE, FINISH_MIN), UINT32_MAX);
 	state->finish_visits = Max(state->finish_visits, 4 * (uint32) Min(effort.ef, INT_MAX / 8));
 	state->finishing = false;
 	state->ef = effort.ef;
-	state->gathered = effort.ef;
+	/* what the search gives before ef doubles, or who asks for ten with ef = 10 */
+	state->first = effort.hold_back ?
+		Max(effort.ef / 3 + 4, Min(effort.ef, 10) + EXECUTOR_AHEAD) :
+		effort.ef + EXECUTOR_AHEAD;
 	state->nodes_out = 0;
 	state->tids.n = state->next_tid = 0;
 	state->bound = -get_float8_infinity();
@@ -387,9 +392,9 @@ last_pass_due(IndexScanDesc scan, HnswScanState *state)
 /*
  * The nearest node that the search has for us; false when it has none.
  *
- * With ef_search set, the search gives the ef nearest it has seen, then goes on
- * with twice as many, and may find nearer ones than it gave before.  In strict
- * order these would be lost, so beyond the first ef a node is handed out only when
+ * With ef_search set, the search gives the nearest of the ef it has seen, then
+ * goes on with twice as many, and may find nearer ones than it gave before.  In
+ * strict order these would be lost, so beyond those a node is handed out only when
  * LOOK_AHEAD times as many have been gathered.
  */
 static bool
@@ -404,16 +409,19 @@ search_node(IndexScanDesc scan, HnswScanState *state, uint32 *ordinal, float *di
 	if (state->reader.nvisits >= state->max_visits)
 		graph_search_stop(search);
 	if (state->iterative_scan != ITERATIVE_SCAN_STRICT || state->ef == 0 ||
-		state->nodes_out < state->ef + EXECUTOR_AHEAD)
+		state->nodes_out < state->first)
 		return graph_search_next(search, &id, ordinal, distance, &ordered);
 
+	if (state->ahead == NULL)
+	{
+		state->ahead = pool_create(state->max_bytes);
+		state->gathered = state->nodes_out;
+	}
 	if (state->gathered < (uint64) LOOK_AHEAD * state->nodes_out)
 	{
 		/* half as many more, so that this is seldom */
 		uint64		wanted = (uint64) LOOK_AHEAD * state->nodes_out * 3 / 2;
 
-		if (state->ahead == NULL)
-			state->ahead = pool_create(state->max_bytes);
 		while (state->gathered < wanted && !last_pass_due(scan, state) &&
 			   graph_search_next(search, &id, ordinal, distance, &ordered))
 		{

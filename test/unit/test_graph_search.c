@@ -661,7 +661,7 @@ test_gamma(void)
 		GraphSearch *search = search_make(graph, LARGE);
 		float	   *met = allocate(sizeof(float) * graph->n);
 		int			g = round % LENGTH(gammas);
-		GraphEffort effort = {.gamma = gammas[g],.floor = floors[g],.cap = 100000,.in_order = round >= 5};
+		GraphEffort effort = {.gamma = gammas[g],.floor = floors[g],.cap = 100000,.hold_back = round >= 5};
 		uint64_t	node;
 		uint32_t	ordinal;
 		float		distance;
@@ -702,7 +702,7 @@ test_gamma(void)
 			for (int j = 0; j < graph->n; j++)
 				if (met[j] < unvisited && !graph->visited[j])
 					unvisited = met[j];
-			while (handed >= (effort.in_order && k > 10 ? k / 3 * 2 + 4 : k + k / 4))
+			while (handed >= (effort.hold_back && k > 10 ? k / 3 * 2 + 4 : k + k / 4))
 				k *= 2;
 			kth = kth_visited(graph, graph->order, k);
 			CHECK(isinf(unvisited) ||

@@ -10,8 +10,8 @@ from harness import presets
 
 ANSWERED = 64
 
-# How long a command takes on two cores of a virtual machine, as measured; printed before it starts.
-ABOUT = {"compare": "two to five minutes a data set", "ivfflat": "half an hour; with --quick five minutes",
+# How long a command takes on two cores of a virtual machine, as measured (compare: one data set without writes took 15 minutes; ivfflat: from that); printed before it starts.
+ABOUT = {"compare": "a quarter of an hour a data set; with --quick five minutes", "ivfflat": "most of an hour; with --quick five minutes",
          "hnsw": "an hour; with --quick ten minutes", "ivfpq": "half an hour; with --quick ten minutes", "scaling": "half an hour up to a million rows",
          "million": "three minutes", "preset": "ten minutes to half an hour", "all": "a night", "profile": "two minutes", "check": "a minute a data set"}
 

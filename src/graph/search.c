@@ -22,7 +22,7 @@
  *					or an ef beyond what the pool holds: see below)
  *
  * Small ef: the pool holds the ef nearest, visited ones included.  When all are visited,
- * up to ef nodes are handed out; then ef doubles.
+ * up to final_count() nodes are handed out; then ef doubles.
  *
  * Otherwise the pool is a window of the nearest unvisited candidates, refilled from
  * far, and `best` holds the k least values of the visited nodes:

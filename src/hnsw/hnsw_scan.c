@@ -41,7 +41,7 @@
 #define FINISH_SHARE		4
 /* ... but no sooner than that: the first visits are what the search is for */
 #define FINISH_MIN			1000
-/* strict order gathers so many times what it hands out, beyond ef_search */
+/* strict order gathers so many times what it hands out, beyond the first ones */
 #define LOOK_AHEAD			4
 /* rows beyond LIMIT that the executor asks for to know the order of the others */
 #define EXECUTOR_AHEAD		2
@@ -73,7 +73,7 @@ typedef struct HnswScanState
 	uint32		limit;			/* nodes to hand out at most, or 0 */
 	uint32		nodes_out;
 
-	/* strict order beyond ef: see search_node() */
+	/* strict order beyond the first ones: see search_node() */
 	uint32		ef;
 	uint32		first;			/* nodes that go out before that */
 	CandidatePool *ahead;		/* visits: a TID's block is the ordinal */

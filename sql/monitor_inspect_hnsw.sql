@@ -2,7 +2,7 @@
 -- contrib need not be installed
 CREATE TABLE ins (id int, v vector(3));
 INSERT INTO ins SELECT i, ARRAY[i % 20, i % 7, 1]::vector FROM generate_series(1, 400) i;
-CREATE INDEX ins_idx ON ins USING hnsw (v vector_l2_ops);
+CREATE INDEX ins_idx ON ins USING hnsw (v vector_l2_ops) WITH (codes = 2);
 CREATE TABLE ins_long (id int, v vector(5000));
 INSERT INTO ins_long SELECT i, (SELECT array_agg(sin(i * j))::vector FROM generate_series(1, 5000) j) FROM generate_series(1, 4) i;
 CREATE INDEX ins_long_idx ON ins_long USING hnsw (v vector_ip_ops);

@@ -19,7 +19,12 @@
 #include "hnsw/hnsw_private.h"
 #include "kernel/kernel.h"
 
-/* codes of "auto": below so many rotated dimensions one bit each is too few */
+/*
+ * Codes of "auto". Below so many dimensions a neighbour is so much nearer than
+ * the mean that the rounding of the query (4 bits) hides the difference: no
+ * codes. Below so many rotated dimensions one bit each is too few: two.
+ */
+#define NO_CODE_DIMS		4
 #define ONE_BIT_DIMS		256
 /* a sketch of fewer dimensions steers a search badly */
 #define MIN_SKETCH_DIMS		512
@@ -94,7 +99,7 @@ hnsw_layout(HnswMetaPageData *meta, int dims, Metric metric, int m, int codes)
 	meta->m = m;
 	meta->seed = SEED;
 	meta->bits = codes != OPTION_UNSET ? codes :
-		meta->padded < ONE_BIT_DIMS ? 2 : 1;
+		dims < NO_CODE_DIMS ? 0 : meta->padded < ONE_BIT_DIMS ? 2 : 1;
 	if (metric == METRIC_L1)
 		meta->bits = 0;
 

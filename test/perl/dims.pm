@@ -7,7 +7,7 @@ use Test::More;
 use VecdbTest;
 
 # how many rows, for each number of dimensions
-my %rows = (1 => 1500, 2 => 1500, 3 => 1500, 100 => 1500, 768 => 800, 2000 => 400, 3072 => 300, 16000 => 90);
+my %rows = (1 => 1500, 2 => 1500, 3 => 1500, 4 => 1500, 100 => 1500, 768 => 800, 2000 => 400, 3072 => 300, 16000 => 90);
 my $node = new_node('dims', 'max_parallel_maintenance_workers = 2', 'min_parallel_table_scan_size = 0', 'maintenance_work_mem = 256MB');
 
 foreach my $dims (sort { $a <=> $b } keys %rows)

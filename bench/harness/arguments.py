@@ -20,7 +20,7 @@ def common(parser):
     """The options of everything that measures."""
     o = parser.add_argument_group("how to measure")
     o.add_argument("--passes", type=at_least(1), default=None, metavar="N", help="interleaved passes; medians are reported (15; quick: 5)")
-    o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched, and one longer than 60 s is not repeated (5; quick: 1)")
+    o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched, and one longer than 60 s is not repeated (9; quick: 1)")
     o.add_argument("--k", type=at_least(1), default=10, metavar="K", help="rows a query asks for (10)")
     o.add_argument("--clients", type=numbers, default=None, metavar="1,2", help="numbers of clients (1,2; quick: 1)")
     o.add_argument("--queries", type=at_least(1), default=None, metavar="N", help="take only so many queries of the data set, all of which count for recall (1,000; quick: 300)")
@@ -148,7 +148,7 @@ def parser():
 def settle(o):
     """Defaults that depend on --quick."""
     o.passes = o.passes or (5 if o.quick else 15)
-    o.builds = o.builds or (1 if o.quick else 5)
+    o.builds = o.builds or (1 if o.quick else 9)
     o.clients = o.clients or ((1,) if o.quick else (1, 2))
     o.queries = o.queries or (300 if o.quick else None)
     o.timed = o.timed or (100 if o.quick else 200)

@@ -1,11 +1,11 @@
 """measure.py: runs the engines of a comparison side by side, and does its arithmetic.
 
-A comparison has passes. In each pass every engine answers at every one of its settings; the order is
-mixed anew for each pass (by a seed), and settings of like recall of all engines stay together, so
-that a machine that gets slower or faster meanwhile does so for all. What is compared within a pass is
-thus a second or two apart. Every pass of every setting of every engine asks the same queries in the same order; slow
-settings take part in some of the passes only, all slow ones in the same. A ratio is formed pass by pass; what is reported
-is the median and the range.
+A comparison has passes. In each pass every engine answers all queries at every one of its settings, in PARTS rounds of a
+part of the queries each; the order is mixed anew for each round (by a seed), and settings of like recall of all engines
+stay together, so that a machine that gets slower or faster meanwhile does so for all: what is compared is measured in
+PARTS short turns, each a second or less apart. Every pass of every setting of every engine asks the same queries in the same
+order; slow settings take part in some of the passes only, all slow ones in the same. A ratio is formed pass by pass;
+what is reported is the median and the range.
 
 Before the passes each setting answers all queries of the data set once, which warms what can be warmed and gives the recall.
 
@@ -21,6 +21,7 @@ engine answers all queries in one native call, or samples are fewer than FEWEST)
 query (client and backend, or the process), qps in queries a second. recall has "5" in place of "10" where k is 5. Lists
 over passes run alike in all searches; a pass that a search took no part in is {}.
 """
+import copy
 import math
 import random
 import statistics
@@ -30,6 +31,7 @@ import traceback
 
 TARGETS = (0.80, 0.90, 0.95, 0.98, 0.99)
 STATISTICS = {"us": "latency, mean", "cpu": "processor time", "p50": "latency, p50"}
+PARTS = 5                   # of the queries of a pass: a machine's memory is fast and slow for a tenth of a second to a second at a time
 BUDGET = 120                # seconds that all passes of a setting may last: slower ones are timed in fewer passes
 FEWER = (9, 5, 3)           # in so many, spread evenly over the run
 HICCUP = 2                  # a time beyond so many medians of the same query is the machine's doing
@@ -207,7 +209,7 @@ class Comparison:
         self.passes, self.k, self.clients, self.seed, self.builds = passes, k, clients, seed, builds
         self.extras, self.k100, self.top = set(extras), k100, top
         self.asked = spread_evenly(timed, len(ds.queries))
-        self.queries = ds.queries[self.asked]       # one array, which engines need to write to a file once only
+        self.queries = ds.queries[self.asked]
         self.samples = {}       # id of a search → arrays of microseconds a query
         self.results, self.missing = [], []
         self.live = []          # (engine, result) of those still in it
@@ -319,13 +321,19 @@ class Comparison:
 
     def one(self, engine, search):
         """Adds one pass to a search."""
-        asked = self.timed_of(engine)
-        answer = engine.search(search["setting"], search["k"], clients=search["clients"], queries=self.queries if len(asked) == len(self.asked) else self.ds.queries[asked])
-        search["passes"].append(figures(answer, len(asked)))
+        self.add(engine, search, [self.ask(engine, search, self.timed_of(engine))])
+
+    def ask(self, engine, search, asked):
+        return engine.search(search["setting"], search["k"], clients=search["clients"], queries=self.ds.queries[asked])
+
+    def add(self, engine, search, answers):
+        """Adds one pass to a search: its answers, one for each part of the queries."""
+        answer = together(answers)
+        search["passes"].append(figures(answer, len(answer.ids)))
         if answer.us is not None:
             self.samples.setdefault(id(search), []).append(answer.us)
         if is_exact(engine):
-            search["recall"] = self.recalls(answer.ids, search["k"], asked)
+            search["recall"] = self.recalls(answer.ids, search["k"], self.timed_of(engine))
 
     def percentiles(self):
         """Those of each search over all of its passes; and its mean times without the machine's hiccups, see without_hiccups()."""
@@ -358,18 +366,24 @@ class Comparison:
                 if hasattr(engine, "floor"):
                     result["floor"].append(engine.floor())
             self.each("the floor", floor)
-            for e, s in schedule([[recall_at(s) for s in result["searches"]] for _, result in live], number, self.seed):
-                engine, result = live[e]
-                search = result["searches"][s]
-                if not any(engine is other for other, _ in self.live):
-                    continue
-                if number not in search["timed_in"]:
-                    search["passes"].append({})
-                    continue
-                try:
-                    self.attempt(engine, "searching", self.one, engine, search)
-                except Dropped:
-                    pass
+            answers = {}
+            for part in range(PARTS):
+                for e, s in schedule([[recall_at(s) for s in result["searches"]] for _, result in live], number * PARTS + part, self.seed):
+                    engine, result = live[e]
+                    search = result["searches"][s]
+                    asked = parts(self.timed_of(engine))
+                    if number not in search["timed_in"] or part >= len(asked) or not any(engine is other for other, _ in self.live):
+                        continue
+                    try:
+                        answers.setdefault((e, s), []).append(self.attempt(engine, "searching", self.ask, engine, search, asked[part]))
+                    except Dropped:
+                        pass
+            for e, (engine, result) in enumerate(live):
+                for s, search in enumerate(result["searches"]):
+                    if (e, s) in answers:
+                        self.add(engine, search, answers[e, s])
+                    else:
+                        search["passes"].append({})
             say(f"  pass {number + 1} of {self.passes} done ({time.monotonic() - start:.0f} s)")
 
     def more(self):
@@ -457,6 +471,30 @@ class Comparison:
 def spread_evenly(count, total):
     """count numbers below total, rising; all of them if there are no more."""
     return list(range(total)) if count >= total else [i * total // count for i in range(count)]
+
+
+def parts(asked):
+    """A list cut into PARTS, or fewer where it is shorter, each an even selection of it."""
+    return [asked[i::PARTS] for i in range(min(PARTS, len(asked)))]
+
+
+def together(answers):
+    """Passes over the parts of some queries as one over all, in the order of the whole list."""
+    import numpy as np
+    if len(answers) == 1:
+        return answers[0]
+    counts = [len(a.ids) for a in answers]
+    order = np.argsort(np.concatenate([np.arange(n) * len(answers) + i for i, n in enumerate(counts)]))
+
+    def mean(name):
+        values = [getattr(a, name) for a in answers]
+        return None if any(v is None for v in values) else float(np.average(values, weights=counts))
+    whole = copy.copy(answers[0])
+    whole.ids = np.concatenate([a.ids for a in answers])[order]
+    whole.us = None if answers[0].us is None else np.concatenate([a.us for a in answers])[order]
+    whole.us_mean, whole.cpu_us = mean("us_mean"), mean("cpu_us")
+    whole.wall_s = None if getattr(answers[0], "wall_s", None) is None else sum(a.wall_s for a in answers)
+    return whole
 
 
 def without_hiccups(samples):

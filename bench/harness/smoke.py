@@ -159,6 +159,16 @@ def fakes(*engines, **more):
         return measure.Comparison(ds, engines, runs.recall_of(ds), **{**given, **more}).run()
 
 
+@point("the parts of a pass are put together in the order of its queries")
+def parts_together():
+    asked = list(range(100, 113))
+    answers = [fake.Answer(np.array([[q] for q in part]), np.array(part, float), np.mean(part), 0.5 * np.mean(part), 1.0) for part in measure.parts(asked)]
+    whole = measure.together(answers)
+    equal((whole.ids[:, 0].tolist(), whole.us.tolist()), (asked, asked))
+    equal((round(whole.us_mean, 6), round(whole.cpu_us, 6), whole.wall_s), (106.0, 53.0, 5.0))
+    equal([len(p) for p in measure.parts([1, 2])], [1, 1])
+
+
 @point("a machine that slows down during the run leaves the ratios as they are")
 def drift():
     now = [1.0]
@@ -174,7 +184,7 @@ def drift():
         raise AssertionError("the fakes did not slow down")
 
 
-@point("each pass asks the same queries of every engine; slow settings take part in fewer passes, in the same ones")
+@point("each pass asks the same queries of every engine, part by part; slow settings take part in fewer passes, in the same ones")
 def same_queries():
     asked = []
 
@@ -184,11 +194,15 @@ def same_queries():
             return super().search(setting, k, clients, queries)
     slow = 1e6 * measure.BUDGET / 20 / 10       # of ten queries: half a second for ten passes of one probe, and more
     c = fakes(Recording("vecdb"), Recording("slow", slow, slow), passes=15, timed=10)
-    passes = [a for a in asked if len(a[2]) != QUERIES]
-    for _, _, queries in passes:
-        if not (queries == passes[0][2]).all():
+    turns = {}
+    for name, probes, queries in asked:
+        if len(queries) != QUERIES:
+            turns.setdefault((name, probes), []).append(queries)
+    whole = np.concatenate(turns["vecdb", 1][:measure.PARTS])
+    equal(len(np.unique(whole, axis=0)), 10)
+    for of_one in turns.values():
+        if not (np.concatenate(of_one) == np.tile(whole, (len(of_one) // measure.PARTS, 1))).all():
             raise AssertionError("other queries were asked")
-    equal(len(passes[0][2]), 10)
     numbers = {r["name"]: [{i for i, p in enumerate(s["passes"]) if p} for s in r["searches"]] for r in c.results}
     equal({len(n) for n in numbers["vecdb"]}, {15})
     equal(sorted({len(n) for n in numbers["slow"]}), [3, 5, 9])

@@ -23,11 +23,11 @@
  *
  *					do	SQL						executes a command
  *					prepare	NAME	SQL			prepares a statement
- *					search	NAME	VECTORS	DIMS	K	RESULT
- *					lookup	NAME	KEYS	RESULT
+ *					search	NAME	VECTORS	DIMS	K	WARM	RESULT
+ *					lookup	NAME	KEYS	WARM	RESULT
  *
- *				The last two execute a prepared statement for each item, once,
- *				after -w executions of the first items to warm up
+ *				The last two execute a prepared statement for each item, once;
+ *				the first WARM items are to warm up and not in RESULT
  *
  *	VECTORS		file of float32, DIMS for each execution
  *	KEYS		file of int32, one for each execution
@@ -465,6 +465,8 @@ static void
 serve_run(char **field, int nfields)
 {
 	const char *result = field[nfields - 1];
+	long		warm = number(field[nfields - 2], "WARM", 0, 1000000);
+	void	   *items;
 	char	   *vector;
 	double		cpu;
 	double		start;
@@ -476,17 +478,24 @@ serve_run(char **field, int nfields)
 	{
 		dims = number(field[3], "DIMS", 1, MAX_DIMS);
 		k = number(field[4], "K", 1, 100000);
-		vectors = read_file(field[2], sizeof(float) * dims, &work);
+		items = vectors = read_file(field[2], sizeof(float) * dims, &work);
 	}
 	else
-		keys = read_file(field[2], sizeof(int32_t), &work);
+		items = keys = read_file(field[2], sizeof(int32_t), &work);
+	if (warm >= work)
+		fail("no items beyond those to warm up");
 	vector = malloc(4 + sizeof(float) * dims);
 	ids = malloc(sizeof(int32_t) * k * work);
 	times = malloc(sizeof(double) * work);
 	if (!vector || !ids || !times)
 		fail("out of memory");
-	for (long i = 0; i < warmup; i++)
-		execute(i % work, vector, 0, 0);
+	for (long i = 0; i < warm; i++)
+		execute(i, vector, 0, 0);
+	work -= warm;
+	if (mode == SEARCH)
+		vectors += warm * dims;
+	else
+		keys += warm;
 	cpu = processor_time(PQbackendPID(conn));
 	start = now();
 	for (long i = 0; i < work; i++)
@@ -495,8 +504,7 @@ serve_run(char **field, int nfields)
 	free(vector);
 	free(ids);
 	free(times);
-	free(vectors);
-	free(keys);
+	free(items);
 	vectors = NULL;
 	keys = NULL;
 }
@@ -515,18 +523,18 @@ serve(void)
 	while ((length = getline(&line, &size, stdin)) > 0)
 	{
 		char	   *rest = line;
-		char	   *field[6] = {line};
+		char	   *field[7] = {line};
 		int			n = 0;
 
 		line[strcspn(line, "\n")] = 0;
-		while (rest && n < 6)
+		while (rest && n < 7)
 			field[n++] = strsep(&rest, "\t");
 		mode = strcmp(field[0], "lookup") == 0 ? LOOKUP : SEARCH;
 		if (strcmp(field[0], "do") == 0 && n == 2)
 			command(field[1]);
 		else if (strcmp(field[0], "prepare") == 0 && n == 3)
 			prepare(field[1], field[2]);
-		else if ((strcmp(field[0], "search") == 0 && n == 6) || (mode == LOOKUP && n == 4))
+		else if ((strcmp(field[0], "search") == 0 && n == 7) || (mode == LOOKUP && n == 5))
 			serve_run(field, n);
 		else
 		{

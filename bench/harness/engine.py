@@ -11,7 +11,6 @@ import numpy as np
 # The sweeps, the same for all engines.
 EF = (10, 12, 16, 20, 24, 32, 40, 50, 64, 80, 100, 128, 160, 200, 300, 400, 600, 800)
 PROBES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-WARM_UP = 20                # queries before each pass that are not timed, of every engine: what ran before has emptied the caches
 
 
 def ladder(values, most):
@@ -56,8 +55,9 @@ class Engine:
         """The sweep, from fast to accurate: a list of dicts; {} is 'nothing set'."""
         return [{}]
 
-    def search(self, setting, k, clients=1, queries=None):
-        """A Pass: the k nearest rows of each query (all of the data set's, or the float32 array given), after WARM_UP of them untimed."""
+    def search(self, setting, k, clients=1, queries=None, warm=None):
+        """A Pass: the k nearest rows of each query (all of the data set's, or the float32 array given), after the queries
+        `warm` untimed: others, or what is timed would be in the caches; without them the last WARM_UP of the queries."""
         raise NotImplementedError
 
     def close(self):

@@ -41,7 +41,7 @@ class Fake:
     def settings(self):
         return [{"probes": p} for p in self.probes]
 
-    def search(self, setting, k, clients=1, queries=None):
+    def search(self, setting, k, clients=1, queries=None, warm=None):
         queries = self.ds.queries if queries is None else queries
         wanted = 1 - 0.5 ** setting["probes"]
         # The first answers are right, the rest missing: recall is the share wanted, rounded to 1 / k.

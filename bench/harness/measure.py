@@ -38,6 +38,8 @@ HICCUP = 2                  # a time beyond so many medians of the same query is
 FEWEST = 200                # samples that a p95 or p99 takes
 LONG_BUILD = 60             # seconds; a build that takes longer is not repeated
 EXACT_QUERIES = 3           # of an exact scan before the passes, each of which reads everything; its recall is that of the passes
+WARM_UP = 20                # queries beforehand that are not timed, of every engine: what ran before has emptied the caches
+EXACT_WARM = 2              # queries beforehand of an exact scan
 EXACT_TIMED = 20            # of an exact scan in a pass: its time does not depend on the query
 NEW_CONNECTIONS = 3         # on which the first queries are timed
 
@@ -307,7 +309,9 @@ class Comparison:
                     search["curve"] = curve
                 if recall_at(search) >= self.top:
                     arrived.add(names)
-                search["timed_in"] = sorted(passes_of(answer.us_mean * 1e-6 * search["queries"], self.passes))
+                turns = self.turns(engine, answer.us is None)
+                search["one_call"] = answer.us is None
+                search["timed_in"] = sorted(passes_of(answer.us_mean * 1e-6 * sum(len(asked) + len(warm) for asked, warm in turns), self.passes))
                 result["searches"].append(search)
             say(f"  {engine.key}: " + ", ".join(f"{recall_at(s):.3f}" for s in result["searches"]) + f" recall@{min(10, self.k)}")
         self.each("searching", warm)
@@ -319,12 +323,18 @@ class Comparison:
         """The numbers of the queries that a pass asks of an engine: the same for all, but fewer of an exact scan."""
         return self.asked[:EXACT_TIMED] if is_exact(engine) else self.asked
 
+    def turns(self, engine, one_call):
+        """The parts of a pass, in each of which an engine answers some queries after others untimed: pairs of their numbers. One
+        part where the engine takes all queries in one call, whose fixed costs must not weigh more, and of an exact scan."""
+        asked = self.timed_of(engine)
+        if one_call or is_exact(engine):
+            return [(asked, asked[-(EXACT_WARM if is_exact(engine) else WARM_UP):])]
+        cut = parts(asked)
+        return [(part, cut[(i + 1) % len(cut)][-WARM_UP:]) for i, part in enumerate(cut)]
+
     def one(self, engine, search):
         """Adds one pass to a search."""
-        self.add(engine, search, [self.ask(engine, search, self.timed_of(engine))])
-
-    def ask(self, engine, search, asked):
-        return engine.search(search["setting"], search["k"], clients=search["clients"], queries=self.ds.queries[asked])
+        self.add(engine, search, [engine.search(search["setting"], search["k"], clients=search["clients"], queries=self.ds.queries[self.timed_of(engine)])])
 
     def add(self, engine, search, answers):
         """Adds one pass to a search: its answers, one for each part of the queries."""
@@ -342,8 +352,9 @@ class Comparison:
             for search in result["searches"]:
                 if id(search) in self.samples:
                     samples = self.samples.pop(id(search))
-                    if search["clients"] == 1 and len(samples) == len(search["passes"]):
-                        for one, us in zip(search["passes"], without_hiccups(samples), strict=True):
+                    timed = [one for one in search["passes"] if one]
+                    if search["clients"] == 1 and len(samples) == len(timed):
+                        for one, us in zip(timed, without_hiccups(samples), strict=True):
                             one["us"], one["raw_us"] = float(us), one["us"]
                     us = np.concatenate(samples)
                     p50, p95, p99 = (float(v) for v in np.percentile(us, (50, 95, 99)))
@@ -371,14 +382,18 @@ class Comparison:
                 for e, s in schedule([[recall_at(s) for s in result["searches"]] for _, result in live], number * PARTS + part, self.seed):
                     engine, result = live[e]
                     search = result["searches"][s]
-                    asked = parts(self.timed_of(engine))
-                    if number not in search["timed_in"] or part >= len(asked) or not any(engine is other for other, _ in self.live):
+                    turns = self.turns(engine, search["one_call"])
+                    if number not in search["timed_in"] or part >= len(turns) or not any(engine is other for other, _ in self.live):
                         continue
+                    asked, warm = (self.ds.queries[numbers] for numbers in turns[part])
                     try:
-                        answers.setdefault((e, s), []).append(self.attempt(engine, "searching", self.ask, engine, search, asked[part]))
+                        answer = self.attempt(engine, "searching", engine.search, search["setting"], search["k"], queries=asked, warm=warm)
+                        answers.setdefault((e, s), []).append(answer)
                     except Dropped:
                         pass
             for e, (engine, result) in enumerate(live):
+                if not any(engine is other for other, _ in self.live):
+                    continue
                 for s, search in enumerate(result["searches"]):
                     if (e, s) in answers:
                         self.add(engine, search, answers[e, s])
@@ -420,14 +435,15 @@ class Comparison:
             if hasattr(engine, "pages"):
                 for search in result["searches"]:
                     if search["clients"] == 1 and search["k"] == self.k:
-                        search["pages"] = engine.pages(search["setting"])
+                        search["pages"] = engine.pages(search["setting"], k=self.k)
         self.each("counting pages", pages)
         for name, call in (("insert", "insert_rate"), ("churn", "churn")):
             if name in self.extras:
                 for engine, result in list(self.live):
                     if hasattr(engine, call) and not is_exact(engine):
                         say(f"  {engine.key}: {name}")
-                        self.optional(engine, result, name, lambda: result["extras"].update({name: getattr(engine, call)()}))
+                        given = {"k": self.k} if name == "churn" else {}
+                        self.optional(engine, result, name, lambda: result["extras"].update({name: getattr(engine, call)(**given)}))
 
     def plain(self, result):
         return [s for s in result["searches"] if s["k"] == self.k and s["clients"] == 1]

@@ -242,7 +242,7 @@ class Usearch:
     def search(self, setting, queries, k, mode):
         self.index.expansion_search = setting["ef"]
         found = self.index.search(queries, k, threads=1)
-        return found.keys.astype(np.int64), None, ONE_CALL
+        return found.keys.astype(np.int64).reshape(len(queries), -1), None, ONE_CALL
 
     def empty(self, k):
         return None
@@ -456,6 +456,7 @@ class Worker:
         queries = self.rows(queries)
         if warm_up:
             self.peer.search(setting, queries[:warm_up], k, mode)
+        queries = queries[warm_up:]
         used, start = time.process_time(), time.perf_counter()
         ids, us, note = self.peer.search(setting, queries, k, mode)
         wall, used = time.perf_counter() - start, time.process_time() - used

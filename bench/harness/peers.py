@@ -25,7 +25,8 @@ import zlib
 import numpy as np
 
 from . import machine
-from .engine import EF, PROBES, WARM_UP, Engine, Pass, ladder
+from .engine import EF, PROBES, Engine, Pass, ladder
+from .measure import WARM_UP
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WORK = os.path.join(machine.WORK, "peers")
@@ -250,15 +251,16 @@ class Peer(Engine):
             times.append(answer.cpu_us)
         return recalls, times
 
-    def search(self, setting, k, clients=1, queries=None):
+    def search(self, setting, k, clients=1, queries=None, warm=None):
         """A Pass; clients must be 1. Settings are those of the sweep: {'ef': 64}, {'nprobe': 8, 'k_factor': 4}, …"""
         if clients != 1:
             raise PeerError("an in-process peer is measured with one client")
         queries = self.ds.queries if queries is None else queries
         question = os.path.join(self.worker.folder, "queries.npy")
         answer = os.path.join(self.worker.folder, "answer.npy")
-        np.save(question, np.ascontiguousarray(queries, dtype=np.float32))
-        out = self.worker.ask("search", setting=setting, queries=question, answer=answer, k=k, mode=self.mode, cpu=self.cpu, warm_up=WARM_UP)
+        warm = queries[-WARM_UP:] if warm is None else warm
+        np.save(question, np.concatenate([warm, queries]).astype(np.float32))
+        out = self.worker.ask("search", setting=setting, queries=question, answer=answer, k=k, mode=self.mode, cpu=self.cpu, warm_up=len(warm))
         us = np.load(answer + ".us.npy") if out["each"] else None
         number = max(1, len(queries))
         return Pass(ids=np.load(answer), us=us, us_mean=out["wall"] / number * 1e6, cpu_us=out["cpu"] / number * 1e6, wall_s=out["wall"],

@@ -159,6 +159,24 @@ def fakes(*engines, **more):
         return measure.Comparison(ds, engines, runs.recall_of(ds), **{**given, **more}).run()
 
 
+@point("an engine that fails in the middle of a pass leaves the comparison, the others go on")
+def failing():
+    class Failing(fake.Fake):
+        searches = 0
+
+        def search(self, *args, **kwargs):
+            self.searches += 1
+            if self.searches == self.fails:
+                raise RuntimeError("no more")
+            return super().search(*args, **kwargs)
+    for fails in (6, 7, 8, 13, 30, 31, 100):        # five searches come before the passes, 25 are one
+        engine = Failing("failing")
+        engine.fails = fails
+        c = fakes(fake.Fake("vecdb"), engine)
+        equal(([r["name"] for r in c.results], [m["reason"] for m in c.missing]), (["vecdb"], ["searching: no more"]))
+        equal([len(s["passes"]) for s in c.results[0]["searches"]], [4] * 5)
+
+
 @point("the parts of a pass are put together in the order of its queries")
 def parts_together():
     asked = list(range(100, 113))
@@ -189,10 +207,12 @@ def same_queries():
     asked = []
 
     class Recording(fake.Fake):
-        def search(self, setting, k, clients=1, queries=None):
+        def search(self, setting, k, clients=1, queries=None, warm=None):
             asked.append((self.name, setting["probes"], np.array(queries)))
+            if warm is not None and any((w == q).all() for w in warm for q in queries):
+                raise AssertionError("a query was asked to warm up for itself")
             return super().search(setting, k, clients, queries)
-    slow = 1e6 * measure.BUDGET / 20 / 10       # of ten queries: half a second for ten passes of one probe, and more
+    slow = 1e6 * measure.BUDGET / 20 / 20       # of ten queries and ten to warm up: half the time there is for ten passes of one probe, and more
     c = fakes(Recording("vecdb"), Recording("slow", slow, slow), passes=15, timed=10)
     turns = {}
     for name, probes, queries in asked:

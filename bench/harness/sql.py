@@ -27,7 +27,8 @@ import numpy as np
 import psycopg
 
 from harness import data, machine
-from harness.engine import EF, PROBES, WARM_UP, Engine, Pass, ladder
+from harness.engine import EF, PROBES, Engine, Pass, ladder
+from harness.measure import WARM_UP
 from harness.server import TOP, Server, value
 
 OPERATORS = {"cosine": ("<=>", "vector_cosine_ops"), "l2": ("<->", "vector_l2_ops"), "ip": ("<#>", "vector_ip_ops")}
@@ -171,10 +172,10 @@ class SqlEngine(Engine):
             sweep += [{"vecdb.target_recall": r} if r else {"curve": "vecdb.target_recall"} for r in RECALLS]
         return sweep
 
-    def search(self, setting, k, clients=1, queries=None):
+    def search(self, setting, k, clients=1, queries=None, warm=None):
         """setting: {name of a setting: value}. wall_s is from the first query to the last answer of all clients, so that
         len(queries) / wall_s is the throughput. hnsw.ef_search below k is raised to k, and the note says so."""
-        return self.search_table(self.table.name, setting, k, clients, queries)
+        return self.search_table(self.table.name, setting, k, clients, queries, warm=warm)
 
     def first_queries(self, setting, k, queries):
         """A Pass over the queries as the first of a new connection, whose backend has seen neither index nor table."""
@@ -339,7 +340,7 @@ class SqlEngine(Engine):
 
     # -- work -------------------------------------------------------------------------------------
 
-    def search_table(self, table, setting, k, clients=1, queries=None, new=False):
+    def search_table(self, table, setting, k, clients=1, queries=None, new=False, warm=None):
         """One client asks over the engine's session; with new, and each of several clients, over a connection of its own. The
         several have each asked everything once before."""
         queries = self.ds.queries if queries is None else np.ascontiguousarray(queries, np.float32)
@@ -347,7 +348,7 @@ class SqlEngine(Engine):
             raise SqlError(f"{self.key}: queries are {queries.shape}, must be (any, {self.ds.base.shape[1]})")
         setting, note = self.effective(setting, k)
         if clients == 1 and not new:
-            ids, us, wall, cpu = self.ask(table, "search", self.statement(table, k), k, queries, self.commands(setting),
+            ids, us, wall, cpu = self.ask(table, "search", self.statement(table, k), k, queries, self.commands(setting), warm,
                                           check=lambda: self.check_plan(table, setting, k))
         else:
             self.check_plan(table, setting, k)
@@ -362,13 +363,16 @@ class SqlEngine(Engine):
                            [self.file("keys", np.asarray(rows, np.int32)), self.file("vectors", vectors), vectors.shape[1]],
                            [f"LOAD '{LIBRARY[self.name]}'"], batch=batch)
 
-    def ask(self, table, mode, statement, k, items, commands, check=None):
-        """Runs bench/client.c's orders over the session that lives on; what client() returns. check is called before a statement's first use."""
+    def ask(self, table, mode, statement, k, items, commands, warm=None, check=None):
+        """Runs bench/client.c's orders over the session that lives on; what client() returns. warm: items beforehand, untimed (the last
+        WARM_UP ones); check is called before a statement's first use."""
         if self.session is None or self.session.table != table or self.session.postmaster != self.server.pid:
             self.hang_up()
             self.session = Session(self, table)
         name = self.session.statement(statement, commands, check)
-        fields = [self.file(mode, items), *([items.shape[1], k] if mode == "search" else []), os.path.join(self.work.name, "result")]
+        warm = items[-WARM_UP:] if warm is None else warm
+        fields = [self.file(mode, np.concatenate([warm, items]).astype(items.dtype)), *([items.shape[1], k] if mode == "search" else []), len(warm),
+                  os.path.join(self.work.name, "result")]
         self.session.order(mode, name, *fields)
         return self.result(len(items), k)
 
@@ -509,7 +513,7 @@ class Session:
         self.key, self.table, self.postmaster, self.names = engine.key, table, engine.server.pid, {}
         pin = ["-C", ",".join(map(str, engine.cpus))] if engine.cpus else []
         self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([client_program(), "-w", str(WARM_UP), *pin, "serve", engine.server.conninfo(engine.name)],
+        self.process = subprocess.Popen([client_program(), *pin, "serve", engine.server.conninfo(engine.name)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         self.backend = int(self.answer().split()[1])
         self.now = None             # the commands that the session has obeyed last

@@ -93,14 +93,16 @@ heap_prefetch_page(IndexScanDesc scan, ItemPointer tid)
 void
 heap_prefetch_row(IndexScanDesc scan, ItemPointer tid)
 {
-	const char *page = page_guess(scan->heapRelation, ItemPointerGetBlockNumberNoCheck(tid));
 	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(tid);
+	const char *page;
 	ItemIdData	item;
 	int			from;
 	int			to;
 
-	if (page == NULL || offset < FirstOffsetNumber || offset > MaxHeapTuplesPerPage ||
-		!is_heap(scan->heapRelation))
+	if (offset < FirstOffsetNumber || offset > MaxHeapTuplesPerPage || !is_heap(scan->heapRelation))
+		return;
+	page = page_guess(scan->heapRelation, ItemPointerGetBlockNumberNoCheck(tid));
+	if (page == NULL)
 		return;
 	item = *PageGetItemId((Page) page, offset);
 	from = ItemIdGetOffset(&item) % BLCKSZ;

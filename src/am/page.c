@@ -180,6 +180,21 @@ count_usage(Buffer buf)
 		(void) pg_atomic_compare_exchange_u32(&desc->state, &state, state + BUF_USAGECOUNT_ONE);
 }
 
+static inline bool
+hint_is(const BufferHint *hint, Oid file, BlockNumber blkno)
+{
+	return hint->blkno == blkno && hint->file == file &&
+		hint->buffer > 0 && hint->buffer <= NBuffers;
+}
+
+static inline void
+hint_set(BufferHint *hint, Oid file, BlockNumber blkno, Buffer buf)
+{
+	hint->file = file;
+	hint->blkno = blkno;
+	hint->buffer = buf;
+}
+
 /* Pin a block of the main fork that exists. */
 static Buffer
 pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
@@ -191,8 +206,7 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 	 * Not for a temporary table: it may have the file number of a permanent
 	 * one, and before 14.5 ReadRecentBuffer() mistook local buffers.
 	 */
-	if (hint->blkno == blkno && hint->file == file && hint->buffer > 0 &&
-		!RelationUsesLocalBuffers(rel) &&
+	if (hint_is(hint, file, blkno) && !RelationUsesLocalBuffers(rel) &&
 		ReadRecentBuffer(RelationGetFileLocator(rel), MAIN_FORKNUM, blkno, hint->buffer))
 	{
 		/* as ReadBuffer() counts for pg_statio_user_indexes, and VACUUM's delay */
@@ -205,9 +219,8 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 		return hint->buffer;
 	}
 
-	hint->file = file;
-	hint->blkno = blkno;
-	hint->buffer = InvalidBuffer;
+	/* an error in there must not leave the old buffer to the new block */
+	hint_set(hint, file, blkno, InvalidBuffer);
 	hint->buffer = ReadBufferExtended(rel, MAIN_FORKNUM, blkno, RBM_NORMAL, strategy);
 	return hint->buffer;
 }
@@ -220,14 +233,14 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 const char *
 page_guess(Relation rel, BlockNumber blkno)
 {
+	Oid			file = RelationGetFileNumber(rel);
 	const char *page;
 	BufferHint *hint;
 
 	if (nhints == 0)
 		return NULL;
-	hint = find_hint(RelationGetFileNumber(rel), blkno);
-	if (hint->blkno != blkno || hint->file != RelationGetFileNumber(rel) ||
-		hint->buffer <= 0 || hint->buffer > NBuffers)
+	hint = find_hint(file, blkno);
+	if (!hint_is(hint, file, blkno))
 		return NULL;
 	page = (const char *) BufferGetBlock(hint->buffer);
 	__builtin_prefetch(GetBufferDescriptor(hint->buffer - 1), 1, 3);
@@ -240,14 +253,10 @@ page_guess(Relation rel, BlockNumber blkno)
 void
 page_remember(Relation rel, BlockNumber blkno, Buffer buf)
 {
-	BufferHint *hint;
+	Oid			file = RelationGetFileNumber(rel);
 
-	if (nhints == 0)
-		return;
-	hint = find_hint(RelationGetFileNumber(rel), blkno);
-	hint->file = RelationGetFileNumber(rel);
-	hint->blkno = blkno;
-	hint->buffer = buf;
+	if (nhints > 0)
+		hint_set(find_hint(file, blkno), file, blkno, buf);
 }
 
 /*

@@ -45,6 +45,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "graph/prune.h"
 #include "kernel/kernel.h"
 
 #define LINE			64		/* bytes of a cache line */
@@ -594,38 +595,11 @@ sort_candidates(Worker *w, int n)
 	}
 }
 
-/*
- * The same, but where the rule leaves less than half the list, the nearest of
- * those it rejected fill it up to there.  Around a point with many others at
- * about the same distance in many dimensions the rule leaves each of them that
- * one neighbour, which cannot link back to all: they could not be found.
- */
+/* The same, and at least half the list: see graph_fill_up(). */
 static int
 choose_enough(Worker *w, int n, int max)
 {
-	int			taken = choose(w, n, max);
-	int			enough = n < max / 2 ? n : max / 2;
-	int			next = 0;
-	int			ours = taken;
-
-	for (int place = 0; place < n && taken < enough; place++)
-	{
-		if (next < ours && w->chosen[next] == place)
-			next++;
-		else
-			w->chosen[taken++] = place;
-	}
-	/* two ascending runs become one */
-	for (int i = ours; i < taken; i++)
-	{
-		int			place = w->chosen[i];
-		int			at = i;
-
-		for (; at > 0 && w->chosen[at - 1] > place; at--)
-			w->chosen[at] = w->chosen[at - 1];
-		w->chosen[at] = place;
-	}
-	return taken;
+	return graph_fill_up(n, w->chosen, choose(w, n, max), max / 2);
 }
 
 /*

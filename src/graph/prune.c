@@ -25,13 +25,13 @@ rejected(const int *chosen, int taken, int candidate, float distance,
 }
 
 /*
- * Put the nearest of what was not taken into the places left.  All up to some
- * place in the list end up chosen: find it, and move what is beyond it.
+ * All up to some place in the list end up chosen: find it, and move what is
+ * beyond it.
  */
-static int
-fill_up(int n, int *chosen, int taken, int max)
+int
+graph_fill_up(int n, int *chosen, int taken, int enough)
 {
-	int			room = max - taken;
+	int			room = enough - taken;
 	int			end = 0;		/* all before this one will be chosen */
 	int			below = 0;		/* how many of these are so already */
 
@@ -69,5 +69,5 @@ graph_prune(int n, const float *distances, const bool *must, int max,
 			continue;
 		chosen[taken++] = i;
 	}
-	return keep_rejected && taken < max ? fill_up(n, chosen, taken, max) : taken;
+	return keep_rejected && taken < max ? graph_fill_up(n, chosen, taken, max) : taken;
 }

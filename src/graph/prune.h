@@ -28,4 +28,14 @@ extern int	graph_prune(int n, const float *distances, const bool *must, int max,
 						float alpha, bool keep_rejected,
 						GraphPairDistance pair, void *arg, int *chosen);
 
+/*
+ * Add the nearest candidates that were not chosen until `enough` of the n are;
+ * taken places stand in chosen, ascending, as they do afterwards.  Returns their
+ * number.  Around a point with many others at about the same distance in many
+ * dimensions the alpha rule leaves each of them that one neighbour, which
+ * cannot link back to all: they could not be found.  So a list is filled up to
+ * half.
+ */
+extern int	graph_fill_up(int n, int *chosen, int taken, int enough);
+
 #endif							/* VECDB_GRAPH_PRUNE_H */

@@ -391,28 +391,6 @@ hnsw_insert_owner_distances(HnswInsert *insert, HnswNode node, float *distances)
 					node->neighbours, distances);
 }
 
-/*
- * Where the alpha rule leaves less than "enough" of n candidates, add the
- * nearest of the others.  Around a point with many others at about the same
- * distance in many dimensions the rule leaves each of them that one neighbour,
- * which cannot link back to all: they could not be found.
- */
-static int
-fill_up(int *chosen, int nchosen, int n, int enough)
-{
-	int			ours = nchosen;
-	int			next = 0;
-
-	for (int i = 0; i < n && nchosen < enough; i++)
-	{
-		if (next < ours && chosen[next] == i)
-			next++;
-		else
-			chosen[nchosen++] = i;
-	}
-	return nchosen;
-}
-
 /* A full node's neighbours and the value, nearest to the node first. */
 typedef struct LinkChoice
 {
@@ -491,7 +469,7 @@ choose_links(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool
 	}
 	nchosen = graph_prune(n + 1, distances, musts, meta->slots, HNSW_ALPHA, false,
 						  link_distance, &choice, chosen);
-	nchosen = fill_up(chosen, nchosen, n + 1, ENOUGH_LINKS(meta->slots));
+	nchosen = graph_fill_up(n + 1, chosen, nchosen, ENOUGH_LINKS(meta->slots));
 
 	memset(keep, 0, sizeof(bool) * n);
 	for (int i = 0; i < nchosen; i++)
@@ -798,7 +776,7 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 		distances[i] = candidates[i].distance;
 	nchosen = graph_prune(n, distances, NULL, meta->slots, HNSW_ALPHA, false,
 						  pair_distance, &pair, chosen);
-	nchosen = fill_up(chosen, nchosen, n, meta->slots / 2);
+	nchosen = graph_fill_up(n, chosen, nchosen, meta->slots / 2);
 	/* of any candidate: each of them may have to hold the protected in-edge */
 	for (int i = 0; i < n; i++)
 		rank = Max(rank, candidates[i].rank + 1);

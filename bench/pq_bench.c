@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * pq_bench.c
+ *	  Time and error of src/quant's product quantisation, alone.
+ *
+ *	make bench-pq, or
+ *	pq_bench [-m PARTS] [-b BITS] [-n POINTS] [-r SEED] FILE DIM
+ *
+ * FILE holds rows of DIM floats, nothing else.  Trains on the first POINTS rows
+ * (0: all), then encodes all rows.  "error" is the mean squared distance of a row
+ * and what its code stands for.  One thread, seconds of processor time.
+ * pq_faiss.py does the same work with FAISS beside it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernel/kernel.h"
+#include "quant/pq.h"
+
+static double
+seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+static void *
+memory(size_t size)
+{
+	void	   *p = malloc(size);
+
+	if (p == NULL)
+	{
+		fprintf(stderr, "pq_bench: out of memory\n");
+		exit(1);
+	}
+	return p;
+}
+
+static float *
+read_rows(const char *name, int dim, int *n)
+{
+	FILE	   *file = fopen(name, "rb");
+	float	   *rows;
+	long		size;
+
+	if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0)
+	{
+		perror(name);
+		exit(1);
+	}
+	*n = (int) (size / (long) (sizeof(float) * dim));
+	rows = memory(sizeof(float) * dim * *n + 1);
+	rewind(file);
+	if (*n < 1 || fread(rows, sizeof(float) * dim, *n, file) != (size_t) *n)
+	{
+		fprintf(stderr, "pq_bench: %s does not hold rows of %d floats\n", name, dim);
+		exit(1);
+	}
+	fclose(file);
+	return rows;
+}
+
+int
+main(int argc, char **argv)
+{
+	PqShape		shape = {.m = 16, .bits = 8};
+	int			points = 0;
+	int			seed = 1;
+	int			n;
+	int			option;
+	float	   *rows;
+	float	   *codebooks;
+	float	   *tables;
+	float	   *out;
+	uint8_t    *codes;
+	void	   *mem;
+	double		error = 0;
+	double		start;
+	double		trained;
+	double		encoded;
+	double		estimated;
+
+	while ((option = getopt(argc, argv, "m:b:n:r:")) != -1)
+		switch (option)
+		{
+			case 'm':
+				shape.m = atoi(optarg);
+				break;
+			case 'b':
+				shape.bits = atoi(optarg);
+				break;
+			case 'n':
+				points = atoi(optarg);
+				break;
+			case 'r':
+				seed = atoi(optarg);
+				break;
+			default:
+				return 64;
+		}
+	if (argc - optind == 2)
+		shape.dim = atoi(argv[optind + 1]);
+	if (argc - optind != 2 || shape.dim < 1 || shape.m < 1 || shape.m > shape.dim ||
+		(shape.bits != 4 && shape.bits != 8) || points < 0)
+	{
+		fprintf(stderr, "usage: pq_bench [-m PARTS] [-b 4|8] [-n POINTS] [-r SEED] FILE DIM\n");
+		return 64;
+	}
+	kernel_init();
+	rows = read_rows(argv[optind], shape.dim, &n);
+	if (points == 0 || points > n)
+		points = n;
+	codebooks = memory(sizeof(float) * pq_codebook_floats(&shape));
+	tables = memory(sizeof(float) * pq_table_floats(&shape));
+	codes = memory(pq_code_size(&shape) * n);
+	out = memory(sizeof(float) * n);
+	mem = memory(pq_train_size(&shape, points));
+
+	start = seconds();
+	for (int j = 0; j < shape.m; j++)
+		pq_train(&shape, j, rows, shape.dim, points, seed, codebooks, mem, NULL, NULL);
+	trained = seconds();
+	for (int i = 0; i < n; i++)
+		error += pq_encode(&shape, codebooks, rows + (size_t) i * shape.dim, codes + pq_code_size(&shape) * i);
+	encoded = seconds();
+	pq_tables_l2sq(&shape, codebooks, rows, tables);
+	for (int i = 0; i < 10; i++)
+		pq_estimate(&shape, tables, 0, codes, n, out);
+	estimated = seconds();
+	printf("dim=%d m=%d bits=%d rows=%d points=%d error=%.6g train=%.3f encode=%.3f estimates_per_second=%.3g\n",
+		   shape.dim, shape.m, shape.bits, n, points, error / n, trained - start, encoded - trained,
+		   10.0 * n / (estimated - encoded));
+	return 0;
+}

@@ -264,3 +264,17 @@ DROP TABLE h;
 RESET enable_seqscan;
 
 DROP FUNCTION random_vector, against_exact, all_against_exact, scan, recall, findings;
+
+-- each connection inserts into the room that another one left
+CREATE TABLE alone (v vector(8));
+CREATE INDEX alone_idx ON alone USING hnsw (v vector_l2_ops);
+INSERT INTO alone VALUES ('[1,0,0,0,0,0,0,0]');
+SELECT pg_relation_size('alone_idx') AS size \gset
+\c -
+INSERT INTO alone VALUES ('[0,1,0,0,0,0,0,0]');
+\c -
+INSERT INTO alone VALUES ('[0,0,1,0,0,0,0,0]');
+\c -
+INSERT INTO alone VALUES ('[0,0,0,1,0,0,0,0]');
+SELECT pg_relation_size('alone_idx') = :size AS same_size;
+DROP TABLE alone;

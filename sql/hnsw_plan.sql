@@ -59,6 +59,9 @@ CREATE INDEX ON parted USING hnsw (v vector_l2_ops);
 VACUUM ANALYZE parted;
 SELECT scans('SELECT id FROM parted ORDER BY v <-> ''[1,2,3]'' LIMIT 10');
 
+-- two distances: an index has the order of one
+SELECT scans(format('SELECT id FROM large ORDER BY v <=> %L, v <=> %L LIMIT 10', :'q', :'q'));
+SELECT scans(format('SELECT id FROM large ORDER BY v <=> %1$L, v <=> ARRAY(SELECT i FROM generate_series(1, 384) i)::vector LIMIT 10', :'q'));
 -- not farthest first, nor by another distance
 SELECT scans(format('SELECT id FROM large ORDER BY v <=> %L DESC LIMIT 10', :'q'));
 SELECT scans(format('SELECT id FROM large ORDER BY v <-> %L LIMIT 10', :'q'));

@@ -59,5 +59,8 @@ CREATE INDEX ON parted USING ivfflat (v);
 VACUUM ANALYZE parted;
 SELECT scans('SELECT id FROM parted ORDER BY v <-> ''[1,2,3]'' LIMIT 10');
 
+-- two distances: an index has the order of one
+SELECT scans(format('SELECT id FROM large ORDER BY v <=> %L, v <=> %L LIMIT 10', :'q', :'q'));
+SELECT scans(format('SELECT id FROM large ORDER BY v <=> %1$L, v <=> ARRAY(SELECT i FROM generate_series(1, 384) i)::vector LIMIT 10', :'q'));
 DROP TABLE centers, large, small, short, fresh, parted;
 DROP FUNCTION random_vector, scans;

@@ -359,7 +359,11 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 	page_edit_commit(&edit);
 	page_release(buf);
 	if (fresh && meta->nodes_per_page > 1 && !insert->building)
+	{
+		/* up to the root of the map, too: or each new connection would begin a page */
 		hnsw_record_room(insert->index, HnswNodeIdBlock(id));
+		FreeSpaceMapVacuumRange(insert->index, HnswNodeIdBlock(id), HnswNodeIdBlock(id) + 1);
+	}
 	pfree(image);
 	return id;
 }

@@ -448,7 +448,10 @@ hnsw_repair_page(HnswVacuum *vac, BlockNumber blkno)
 			if (!is_dead)
 				lost |= hnsw_vacuum_is_dead(vac, other);
 			else if (HnswLinkIsProtected(&links[i]) && !hnsw_vacuum_is_dead(vac, other))
+			{
 				anchor_node(vac, other);
+				MemoryContextReset(vac->insert->row_context);
+			}
 		}
 		if (lost)
 			repair_list(vac, id);

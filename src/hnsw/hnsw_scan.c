@@ -174,8 +174,10 @@ mark(uint8 *bits, const HnswMetaPageData *meta, BlockNumber nblocks, HnswNodeId 
 }
 
 /*
- * Read all nodes of the index that were not handed out into state->rest.  Nodes
- * that are added meanwhile hold no row that our snapshot sees.
+ * Read all nodes of the index that were not handed out into state->rest, in the
+ * order of their bounds: so each is handed out with its own, however uncertain
+ * the value of another one is.  Nodes that are added meanwhile hold no row that our
+ * snapshot sees.
  */
 static void
 finish(IndexScanDesc scan, HnswScanState *state)
@@ -222,6 +224,7 @@ finish(IndexScanDesc scan, HnswScanState *state)
 			uint64		bit = (uint64) blkno * meta->nodes_per_page + offset - 1;
 			const uint16 *own;
 			ItemPointerData place;
+			double		bound = -get_float8_infinity();
 
 			if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0 ||
 				(out[bit / 8] & (1 << (bit % 8))))
@@ -232,12 +235,11 @@ finish(IndexScanDesc scan, HnswScanState *state)
 				hnsw_read_own(index, hnsw, id, node->cont, half);
 				own = half;
 			}
-			/* now they are known: see next_bound() */
-			if (isfinite(node->error))
-				state->max_error = Max(state->max_error, node->error);
-			state->max_norm = Max(state->max_norm, node->norm);
+			if (state->has_query && isfinite(node->error))
+				bound = hnsw_lower_bound(&state->query, hnsw_distance(&state->query, own, node->scale),
+										 node->error, node->norm);
 			ItemPointerSet(&place, blkno, offset);
-			pool_add(state->rest, hnsw_distance(&state->query, own, node->scale), &place);
+			pool_add(state->rest, bound, &place);
 		}
 	}
 	pool_end_batch(state->rest);
@@ -341,7 +343,20 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 }
 
 /*
- * The bound to hand out with a node.  False: it came too late for strict order.
+ * The bound to hand out with a node of the last pass, whose own it is.  False: it
+ * came too late for strict order.
+ */
+static bool
+last_bound(HnswScanState *state, double own, double *bound)
+{
+	*bound = own;
+	return own >= state->bound || own == -get_float8_infinity() ||
+		state->iterative_scan != ITERATIVE_SCAN_STRICT;
+}
+
+/*
+ * The bound to hand out with a node that the search found.  False: it came too
+ * late for strict order.
  */
 static bool
 next_bound(HnswScanState *state, float distance, float error, float norm, double *bound)
@@ -356,11 +371,8 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
 	/* nothing can be said of it: the executor finds its place */
 	if (isinf(error) || own == -get_float8_infinity())
 		return true;
-	if (!state->finishing)
-	{
-		state->max_error = Max(state->max_error, ERROR_MARGIN * error);
-		state->max_norm = Max(state->max_norm, norm);
-	}
+	state->max_error = Max(state->max_error, ERROR_MARGIN * error);
+	state->max_norm = Max(state->max_norm, norm);
 	*bound = hnsw_lower_bound(&state->query, distance, state->max_error, state->max_norm);
 	*bound = Max(*bound, state->bound);
 	if (own >= *bound)
@@ -451,7 +463,8 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 		HnswVisit	visit;
 		uint64		id;
 		uint32		ordinal;
-		float		distance;
+		float		distance = 0;
+		double		own = 0;
 
 		if (state->limit > 0 && state->nodes_out >= state->limit)
 			return false;
@@ -485,13 +498,11 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 		else
 		{
 			ItemPointerData place;
-			double		d;
 			Buffer		buf;
 			HnswNode	node;
 
-			if (!pool_pop(state->rest, &d, &place))
+			if (!pool_pop(state->rest, &own, &place))
 				return false;
-			distance = d;
 			id = HnswNodeIdMake(ItemPointerGetBlockNumberNoCheck(&place),
 								ItemPointerGetOffsetNumberNoCheck(&place));
 			CHECK_FOR_INTERRUPTS();
@@ -502,8 +513,6 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 				visit.tid = node->tid;
 				visit.chunk_block = node->chunk_block;
 				visit.chunk_offset = node->chunk_offset;
-				visit.error = node->error;
-				visit.norm = node->norm;
 			}
 			page_release(buf);
 			if (node == NULL)
@@ -533,7 +542,8 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 			if (state->tids.n == 0)
 				continue;
 		}
-		if (!next_bound(state, distance, visit.error, visit.norm, bound))
+		if (state->finishing ? !last_bound(state, own, bound) :
+			!next_bound(state, distance, visit.error, visit.norm, bound))
 		{
 			state->dropped += state->tids.n;
 			state->tids.n = 0;

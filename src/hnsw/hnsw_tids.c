@@ -102,11 +102,11 @@ again:
 			chunk_block = node->chunk_block;
 			chunk_offset = node->chunk_offset;
 			page_release(buf);
-			if (chunk_block == missed && chunk_offset == missed_offset)
-				page_corrupted(index, HnswNodeIdBlock(id),
-							   "Node %u has its first chunk at (%u,%u), which is not its own.",
-							   HnswNodeIdOffset(id), missed, missed_offset);
-			/* a chunk that left the chain is not in it again and again */
+			/*
+			 * A chunk that left the chain may be in it again, as the first
+			 * one, when an insert took it in between; but not again and
+			 * again.
+			 */
 			misses = missed == last_missed && missed_offset == last_missed_offset ? misses + 1 : 1;
 			if (misses > MAX_MISSES)
 				page_corrupted(index, HnswNodeIdBlock(id),

@@ -59,10 +59,11 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	double		probes;
 
 	/*
-	 * It serves no search but ORDER BY column OP value.  An index that only a
-	 * planning tool imagines has no metapage to look into.
+	 * It serves no search but ORDER BY column OP value, and knows nothing of a
+	 * second such key.  An index that only a planning tool imagines has no
+	 * metapage to look into.
 	 */
-	if (path->indexorderbys == NIL || path->indexinfo->hypothetical)
+	if (list_length(path->indexorderbys) != 1 || path->indexinfo->hypothetical)
 	{
 		*startup_cost = *total_cost = get_float8_infinity();
 		*selectivity = 0;

@@ -99,11 +99,11 @@ bench-kmeans: bench/kmeans_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kmeans_bench.c,$^) $(filter %.o,$^) -o test_unit/kmeans_bench $(LDFLAGS) -lm -lpthread
 	test_unit/kmeans_bench
 
-# The program that times product quantisation alone; bench/pq_faiss.py runs it beside FAISS.
-.PHONY: bench-pq
-bench-pq: bench/pq_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
+# The program that times product and scalar quantisation alone; bench/codecs_faiss.py runs it beside FAISS.
+.PHONY: bench-codecs
+bench-codecs: bench/codec_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
 	@mkdir -p test_unit
-	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/pq_bench.c,$^) $(filter %.o,$^) -o test_unit/pq_bench $(LDFLAGS) -lm
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/codec_bench.c,$^) $(filter %.o,$^) -o test_unit/codec_bench $(LDFLAGS) -lm
 
 # The program that times a graph build in memory, and judges the graph.
 .PHONY: bench-graph-build

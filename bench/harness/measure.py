@@ -325,12 +325,11 @@ class Comparison:
 
     def turns(self, engine, one_call):
         """The parts of a pass, in each of which an engine answers some queries after others untimed: pairs of their numbers. One
-        part where the engine takes all queries in one call, whose fixed costs must not weigh more, and of an exact scan."""
+        part where the engine takes all queries in one call, whose fixed costs must not weigh more."""
         asked = self.timed_of(engine)
-        if one_call or is_exact(engine):
-            return [(asked, asked[-(EXACT_WARM if is_exact(engine) else WARM_UP):])]
-        cut = parts(asked)
-        return [(part, cut[(i + 1) % len(cut)][-WARM_UP:]) for i, part in enumerate(cut)]
+        warm = EXACT_WARM if is_exact(engine) else WARM_UP
+        cut = [asked] if one_call else parts(asked)
+        return [(part, cut[(i + 1) % len(cut)][-warm:]) for i, part in enumerate(cut)]
 
     def one(self, engine, search):
         """Adds one pass to a search."""

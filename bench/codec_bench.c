@@ -1,18 +1,20 @@
 /*-------------------------------------------------------------------------
  *
- * pq_bench.c
- *	  Time and error of src/quant's product quantisation, alone.
+ * codec_bench.c
+ *	  Time and error of src/quant's product and scalar quantisation, alone.
  *
- *	make bench-pq, or
- *	pq_bench [-m PARTS] [-b BITS] [-n POINTS] [-r SEED] FILE DIM
+ *	make bench-codecs, or
+ *	codec_bench [-s] [-m PARTS] [-b BITS] [-n POINTS] [-r SEED] FILE DIM
  *
- * FILE holds rows of DIM floats, nothing else.  Trains on the first POINTS rows
+ * FILE holds rows of DIM floats, nothing else.  -s: scalar, else product
+ * quantisation.  Trains on the first POINTS rows
  * (0: all), then encodes all rows.  "error" is the mean squared distance of a row
  * and what its code stands for.  One thread, seconds of processor time.
- * pq_faiss.py does the same work with FAISS beside it.
+ * codecs_faiss.py does the same work with FAISS beside it.
  *
  *-------------------------------------------------------------------------
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -20,6 +22,9 @@
 
 #include "kernel/kernel.h"
 #include "quant/pq.h"
+#include "quant/sq8.h"
+
+#define ROUNDS	10				/* of estimates */
 
 static double
 seconds(void)
@@ -37,7 +42,7 @@ memory(size_t size)
 
 	if (p == NULL)
 	{
-		fprintf(stderr, "pq_bench: out of memory\n");
+		fprintf(stderr, "codec_bench: out of memory\n");
 		exit(1);
 	}
 	return p;
@@ -60,7 +65,7 @@ read_rows(const char *name, int dim, int *n)
 	rewind(file);
 	if (*n < 1 || fread(rows, sizeof(float) * dim, *n, file) != (size_t) *n)
 	{
-		fprintf(stderr, "pq_bench: %s does not hold rows of %d floats\n", name, dim);
+		fprintf(stderr, "codec_bench: %s does not hold rows of %d floats\n", name, dim);
 		exit(1);
 	}
 	fclose(file);
@@ -71,25 +76,26 @@ int
 main(int argc, char **argv)
 {
 	PqShape		shape = {.m = 16, .bits = 8};
+	bool		scalar = false;
 	int			points = 0;
 	int			seed = 1;
 	int			n;
 	int			option;
 	float	   *rows;
-	float	   *codebooks;
-	float	   *tables;
 	float	   *out;
 	uint8_t    *codes;
-	void	   *mem;
 	double		error = 0;
 	double		start;
 	double		trained;
 	double		encoded;
 	double		estimated;
 
-	while ((option = getopt(argc, argv, "m:b:n:r:")) != -1)
+	while ((option = getopt(argc, argv, "sm:b:n:r:")) != -1)
 		switch (option)
 		{
+			case 's':
+				scalar = true;
+				break;
 			case 'm':
 				shape.m = atoi(optarg);
 				break;
@@ -110,32 +116,52 @@ main(int argc, char **argv)
 	if (argc - optind != 2 || shape.dim < 1 || shape.m < 1 || shape.m > shape.dim ||
 		(shape.bits != 4 && shape.bits != 8) || points < 0)
 	{
-		fprintf(stderr, "usage: pq_bench [-m PARTS] [-b 4|8] [-n POINTS] [-r SEED] FILE DIM\n");
+		fprintf(stderr, "usage: codec_bench [-s] [-m PARTS] [-b 4|8] [-n POINTS] [-r SEED] FILE DIM\n");
 		return 64;
 	}
 	kernel_init();
 	rows = read_rows(argv[optind], shape.dim, &n);
 	if (points == 0 || points > n)
 		points = n;
-	codebooks = memory(sizeof(float) * pq_codebook_floats(&shape));
-	tables = memory(sizeof(float) * pq_table_floats(&shape));
-	codes = memory(pq_code_size(&shape) * n);
+	codes = memory(scalar ? (size_t) n * shape.dim : pq_code_size(&shape) * n);
 	out = memory(sizeof(float) * n);
-	mem = memory(pq_train_size(&shape, points));
 
 	start = seconds();
-	for (int j = 0; j < shape.m; j++)
-		pq_train(&shape, j, rows, shape.dim, points, seed, codebooks, mem, NULL, NULL);
-	trained = seconds();
-	for (int i = 0; i < n; i++)
-		error += pq_encode(&shape, codebooks, rows + (size_t) i * shape.dim, codes + pq_code_size(&shape) * i);
-	encoded = seconds();
-	pq_tables_l2sq(&shape, codebooks, rows, tables);
-	for (int i = 0; i < 10; i++)
-		pq_estimate(&shape, tables, 0, codes, n, out);
+	if (scalar)
+	{
+		Sq8Range	range = {shape.dim, memory(sizeof(float) * shape.dim), memory(sizeof(float) * shape.dim)};
+		float	   *scratch = memory(sizeof(float) * shape.dim);
+
+		sq8_train_begin(&range);
+		sq8_train(&range, rows, shape.dim, points);
+		sq8_train_end(&range);
+		trained = seconds();
+		for (int i = 0; i < n; i++)
+			error += sq8_encode(&range, rows + (size_t) i * shape.dim, codes + (size_t) i * shape.dim);
+		encoded = seconds();
+		sq8_query_l2sq(&range, rows, scratch);
+		for (int i = 0; i < ROUNDS; i++)
+			sq8_estimate_l2sq(&range, scratch, 0, codes, n, out);
+	}
+	else
+	{
+		float	   *codebooks = memory(sizeof(float) * pq_codebook_floats(&shape));
+		float	   *tables = memory(sizeof(float) * pq_table_floats(&shape));
+		void	   *mem = memory(pq_train_size(&shape, points));
+
+		for (int j = 0; j < shape.m; j++)
+			pq_train(&shape, j, rows, shape.dim, points, seed, codebooks, mem, NULL, NULL);
+		trained = seconds();
+		for (int i = 0; i < n; i++)
+			error += pq_encode(&shape, codebooks, rows + (size_t) i * shape.dim, codes + pq_code_size(&shape) * i);
+		encoded = seconds();
+		pq_tables_l2sq(&shape, codebooks, rows, tables);
+		for (int i = 0; i < ROUNDS; i++)
+			pq_estimate(&shape, tables, 0, codes, n, out);
+	}
 	estimated = seconds();
 	printf("dim=%d m=%d bits=%d rows=%d points=%d error=%.6g train=%.3f encode=%.3f estimates_per_second=%.3g\n",
 		   shape.dim, shape.m, shape.bits, n, points, error / n, trained - start, encoded - trained,
-		   10.0 * n / (estimated - encoded));
+		   (double) ROUNDS * n / (estimated - encoded));
 	return 0;
 }

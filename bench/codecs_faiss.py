@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Product quantisation of src/quant beside that of FAISS: reconstruction error and CPU seconds.
+"""Product and scalar quantisation of src/quant beside those of FAISS: reconstruction error and CPU seconds.
 
-    make bench-pq
+    make bench-codecs
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install numpy faiss-cpu
-    /tmp/venv/bin/python bench/pq_faiss.py test_unit/pq_bench [VECTORS.npy]
+    /tmp/venv/bin/python bench/codecs_faiss.py test_unit/codec_bench [VECTORS.npy]
 
 Data: clustered rows (50,000 x 128, made here) and, where given, rows of an .npy file. One thread each; median of three
 seeds. "error" is the mean squared distance of a row and what its code stands for, over all rows. Both train on the
@@ -31,8 +31,11 @@ def clustered(n=50_000, dim=128, centres=500):
 
 
 def run_faiss(rows, m, bits, points, seed):
-    pq = faiss.ProductQuantizer(rows.shape[1], m, bits)
-    pq.cp.seed = seed
+    if m is None:
+        pq = faiss.ScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_8bit)
+    else:
+        pq = faiss.ProductQuantizer(rows.shape[1], m, bits)
+        pq.cp.seed = seed
     start = time.process_time()
     pq.train(rows[:points])
     trained = time.process_time()
@@ -42,7 +45,8 @@ def run_faiss(rows, m, bits, points, seed):
 
 
 def run_ours(program, path, dim, m, bits, points, seed):
-    command = [program, "-m", str(m), "-b", str(bits), "-n", str(points), "-r", str(seed), path, str(dim)]
+    kind = ["-s"] if m is None else ["-m", str(m), "-b", str(bits)]
+    command = [program, *kind, "-n", str(points), "-r", str(seed), path, str(dim)]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return tuple(float(re.search(rf"{name}=(\S+)", text).group(1)) for name in ("error", "train", "encode"))
 
@@ -61,11 +65,11 @@ def main():
         dim = rows.shape[1]
         with tempfile.NamedTemporaryFile() as file:
             rows.tofile(file.name)
-            for m, bits in ((dim // 8, 8), (dim // 4, 8), (dim // 2, 4)):
+            for m, bits in ((None, 8), (dim // 8, 8), (dim // 4, 8), (dim // 2, 4)):
                 points = min(len(rows), 256 << bits)
                 theirs = np.median([run_faiss(rows, m, bits, points, seed + 1) for seed in range(ROUNDS)], axis=0)
                 ours = np.median([run_ours(program, file.name, dim, m, bits, points, seed + 1) for seed in range(ROUNDS)], axis=0)
-                print(f"| {name} | {m} | {bits} | {theirs[0]:.5g} | {ours[0]:.5g} | {ours[0] / theirs[0]:.4f} "
+                print(f"| {name} | {m or 'scalar'} | {bits} | {theirs[0]:.5g} | {ours[0]:.5g} | {ours[0] / theirs[0]:.4f} "
                       f"| {theirs[1]:.2f} | {ours[1]:.2f} | {theirs[2]:.2f} | {ours[2]:.2f} |", flush=True)
 
 

@@ -1,0 +1,158 @@
+/*-------------------------------------------------------------------------
+ *
+ * sq8.c
+ *	  Scalar quantisation: ranges, codes, estimates.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "quant/sq8.h"
+
+#include <float.h>
+#include <math.h>
+
+/* Sums side by side: so the order of a sum does not depend on the compiler. */
+#define LANES	16
+
+/* Between sq8_train_begin() and sq8_train_end() step holds the greatest value. */
+void
+sq8_train_begin(Sq8Range *range)
+{
+	for (int d = 0; d < range->dim; d++)
+	{
+		range->least[d] = FLT_MAX;
+		range->step[d] = -FLT_MAX;
+	}
+}
+
+void
+sq8_train(Sq8Range *range, const float *rows, size_t ld, int n)
+{
+	for (int i = 0; i < n; i++, rows += ld)
+		for (int d = 0; d < range->dim; d++)
+		{
+			range->least[d] = rows[d] < range->least[d] ? rows[d] : range->least[d];
+			range->step[d] = rows[d] > range->step[d] ? rows[d] : range->step[d];
+		}
+}
+
+void
+sq8_train_end(Sq8Range *range)
+{
+	for (int d = 0; d < range->dim; d++)
+	{
+		if (range->least[d] > range->step[d])
+			range->least[d] = range->step[d] = 0;	/* no rows */
+		range->step[d] = (float) (((double) range->step[d] - range->least[d]) / 256);
+	}
+}
+
+static inline float
+value(const Sq8Range *range, int d, uint8_t code)
+{
+	return (float) ((double) range->least[d] + (double) range->step[d] * (code + 0.5));
+}
+
+double
+sq8_encode(const Sq8Range *range, const float *x, uint8_t *code)
+{
+	double		error = 0;
+
+	for (int d = 0; d < range->dim; d++)
+	{
+		float		place = range->step[d] > 0 ? (x[d] - range->least[d]) / range->step[d] : 0;
+		double		rest;
+
+		code[d] = place >= 255 ? 255 : place > 0 ? (uint8_t) place : 0;
+		rest = (double) x[d] - value(range, d, code[d]);
+		error += rest * rest;
+	}
+	return error;
+}
+
+void
+sq8_decode(const Sq8Range *range, const uint8_t *code, float *x)
+{
+	for (int d = 0; d < range->dim; d++)
+		x[d] = value(range, d, code[d]);
+}
+
+/* scratch: the query less the middle of the first step */
+float
+sq8_query_l2sq(const Sq8Range *range, const float *q, float *scratch)
+{
+	for (int d = 0; d < range->dim; d++)
+		scratch[d] = q[d] - value(range, d, 0);
+	return 0;
+}
+
+/* scratch: what a step of each dimension is worth */
+float
+sq8_query_ip(const Sq8Range *range, const float *q, float *scratch)
+{
+	double		base = 0;
+
+	for (int d = 0; d < range->dim; d++)
+	{
+		base -= (double) q[d] * value(range, d, 0);
+		scratch[d] = -q[d] * range->step[d];
+	}
+	return (float) base;
+}
+
+static inline float
+sum_lanes(const float *sum)
+{
+	double		total = 0;
+
+	for (int i = 0; i < LANES; i++)
+		total += sum[i];
+	return (float) total;
+}
+
+void
+sq8_estimate_l2sq(const Sq8Range *range, const float *scratch, float base,
+				  const uint8_t *codes, int n, float *out)
+{
+	int			dim = range->dim;
+
+	for (int i = 0; i < n; i++, codes += dim)
+	{
+		float		sum[LANES] = {0};
+		int			d = 0;
+
+		for (; d + LANES <= dim; d += LANES)
+			for (int lane = 0; lane < LANES; lane++)
+			{
+				float		r = scratch[d + lane] - range->step[d + lane] * codes[d + lane];
+
+				sum[lane] += r * r;
+			}
+		for (; d < dim; d++)
+		{
+			float		r = scratch[d] - range->step[d] * codes[d];
+
+			sum[d % LANES] += r * r;
+		}
+		out[i] = base + sum_lanes(sum);
+	}
+}
+
+void
+sq8_estimate_ip(const Sq8Range *range, const float *scratch, float base,
+				const uint8_t *codes, int n, float *out)
+{
+	int			dim = range->dim;
+
+	for (int i = 0; i < n; i++, codes += dim)
+	{
+		float		sum[LANES] = {0};
+		int			d = 0;
+
+		for (; d + LANES <= dim; d += LANES)
+			for (int lane = 0; lane < LANES; lane++)
+				sum[lane] += scratch[d + lane] * codes[d + lane];
+		for (; d < dim; d++)
+			sum[d % LANES] += scratch[d] * codes[d];
+		out[i] = base + sum_lanes(sum);
+	}
+}

@@ -13,7 +13,7 @@ Everything measured goes into plain dictionaries that become the JSON of the run
 work from that JSON alone.
 
 A search is recorded as
-    {"setting": {…}, "k": 10, "clients": 1, "queries": 200, "recall": {"1": …, "10": …},
+    {"setting": {…}, "k": 10, "clients": 1, "queries": 200, "one_call": false, "recall": {"1": …, "10": …},
      "passes": [{"us":…, "p50":…, "cpu":…, "qps":…}, {}, …], "percentiles": {"p50":…, "p95":…, "p99":…, "samples":…},
      "pages": …, "note": …, "empty_us": …}
 with us, p50, p95, p99 in microseconds a query as the client sees it (percentiles, over all passes together, None where an
@@ -354,7 +354,7 @@ class Comparison:
                     timed = [one for one in search["passes"] if one]
                     if search["clients"] == 1 and len(samples) == len(timed):
                         for one, us in zip(timed, without_hiccups(samples), strict=True):
-                            one["us"], one["raw_us"] = float(us), one["us"]
+                            one["us"], one["raw_us"], one["qps"] = float(us), one["us"], 1e6 / float(us)
                     us = np.concatenate(samples)
                     p50, p95, p99 = (float(v) for v in np.percentile(us, (50, 95, 99)))
                     search["percentiles"] = {"samples": len(us), "p50": p50, **({"p95": p95, "p99": p99} if len(us) >= FEWEST else {})}

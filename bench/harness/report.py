@@ -105,6 +105,12 @@ def values_at(result, target, statistic, only=None):
     return found[1] if found else None
 
 
+def like(peer, statistic):
+    """The statistic of ours that compares with a peer's: an engine that answers all queries in one call has hiccups in its mean
+    times (see measure.without_hiccups), so ours must have theirs."""
+    return "raw_us" if statistic == "us" and any(s.get("one_call") for s in peer["searches"]) else statistic
+
+
 def exact(result):
     return measure.is_exact(result)
 
@@ -145,7 +151,8 @@ def head(run):
         lines.append("Server: " + ", ".join(f"`{k} = {v}`" for k, v in run["settings"].items()) + ".\n")
     passes = run.get("passes")
     lines.append(f"Times are medians of {passes} interleaved passes, ratios are formed pass by pass: **median** (smallest–largest), "
-                 "vecdb / peer, so that below 1 vecdb needs less. A dash: not in the measured range, or not to be had.\n"
+                 "vecdb / peer, so that below 1 vecdb needs less; in a mean no query counts more than twice its own median over the passes. "
+                 "A dash: not in the measured range, or not to be had.\n"
                  if passes else "")
     return lines
 
@@ -192,7 +199,7 @@ def recall_table(results, statistic, what):
         if floor and statistic == "us":
             row.append(times_floor(mine, floor))
         for p in peers:
-            theirs = values_at(p, target, statistic)
+            theirs, mine = values_at(p, target, statistic), values_at(us, target, like(p, statistic))
             row += [number(measure.median(theirs or [])), ratio_text(measure.ratios(mine, theirs)) if mine and theirs else "–"]
         rows.append(row)
     return table(headers, rows)
@@ -213,9 +220,9 @@ def exact_table(results):
     rows = []
     for r in scans:
         times = values_at(r, 1, "us")
-        mine = [(t, values_at(us, t, "us")) for t in targets]
+        mine = [(t, values_at(us, t, like(r, "us"))) for t in targets]
         rows.append([title(r), number(measure.median(times)), number(measure.median(values_at(r, 1, "cpu"))), times_floor(times, floor_us(r)),
-                     "" if own in (None, r) else ratio_text(measure.ratios(values_at(own, 1, "us"), times))] +
+                     "" if own in (None, r) else ratio_text(measure.ratios(values_at(own, 1, like(r, "us")), times))] +
                     [ratio_text(measure.ratios(v, times)) if v else "–" for _, v in mine])
     return table(["exact scan", "µs mean", "processor µs", "× floor", "vecdb's exact scan / it"] + [f"{title(us)} at {t:.2f} / it" for t in targets], rows)
 
@@ -233,7 +240,7 @@ def unset_table(results):
         theirs, cpu = values_at(p, recall, "us"), values_at(p, recall, "cpu")
         if theirs and not exact(p):
             rows.append([f"{title(p)} at that recall", share(recall), number(measure.median(theirs)), times_floor(theirs, floor_us(p)), number(measure.median(cpu)),
-                         ratio_text(measure.ratios(mine, theirs)), ratio_text(measure.ratios(measure.column(search, "cpu"), cpu))])
+                         ratio_text(measure.ratios(measure.column(search, like(p, "us")), theirs)), ratio_text(measure.ratios(measure.column(search, "cpu"), cpu))])
     return table(["", recall_name(results), "µs mean", "× floor", "processor µs", "vecdb / it", "of processor time"], rows)
 
 
@@ -246,7 +253,7 @@ def quoted_table(results):
     mine, rows = plain(us)[0], []
     for r in results:
         s = plain(r)[0]
-        us_ratio, cpu_ratio = (measure.ratios(measure.column(mine, n), measure.column(s, n)) for n in ("us", "cpu"))
+        us_ratio, cpu_ratio = (measure.ratios(measure.column(mine, like(r, n)), measure.column(s, n)) for n in ("us", "cpu"))
         rows.append([title(r), options_text(s["setting"]), share(measure.recall_at(s)), number(measure.median(measure.column(s, "us"))),
                      times_floor(measure.column(s, "us"), floor_us(r)), number(measure.median(measure.column(s, "cpu")))] +
                     (["", ""] if r is us else [ratio_text(us_ratio), ratio_text(cpu_ratio)]))
@@ -448,9 +455,9 @@ def ratio_list(run, statistics=("us", "cpu")):
         for p in others(results):
             for statistic in statistics:
                 name = measure.STATISTICS[statistic]
-                pairs = [(f"{name} at recall {t:.2f}", values_at(us, t, statistic), values_at(p, t, statistic)) for t in measure.TARGETS]
+                pairs = [(f"{name} at recall {t:.2f}", values_at(us, t, like(p, statistic)), values_at(p, t, statistic)) for t in measure.TARGETS]
                 if single and not exact(p):
-                    pairs = [(f"{name} at {options_text(plain(p)[0]['setting'])}", *(measure.column(plain(r)[0], statistic) for r in (us, p)))]
+                    pairs = [(f"{name} at {options_text(plain(p)[0]['setting'])}", measure.column(plain(us)[0], like(p, statistic)), measure.column(plain(p)[0], statistic))]
                 for what, mine, theirs in pairs:
                     value = measure.median(measure.ratios(mine, theirs)) if mine and theirs else None
                     if value:

@@ -177,6 +177,31 @@ def failing():
         equal([len(s["passes"]) for s in c.results[0]["searches"]], [4] * 5)
 
 
+@point("beside an engine that answers in one call, vecdb's times keep their hiccups")
+def like_with_like():
+    class OneCall(fake.Fake):
+        def search(self, *args, **kwargs):
+            answer = super().search(*args, **kwargs)
+            answer.us = None
+            return answer
+
+    class Hiccups(fake.Fake):
+        def search(self, *args, **kwargs):
+            answer = super().search(*args, **kwargs)
+            answer.us = answer.us.copy()
+            answer.us[0] *= 100 if self.now % 7 == 0 else 1
+            self.now += 1
+            answer.us_mean = float(answer.us.mean())
+            return answer
+        now = 1
+    c = fakes(Hiccups("vecdb"), OneCall("peer"), fake.Fake("slow"))
+    us, peer, slow = c.results
+    equal([report.like(r, "us") for r in (peer, slow)] + [report.like(peer, "cpu")], ["raw_us", "us", "cpu"])
+    sums = [sum(v for v in report.values_at(us, 0.9, statistic)) for statistic in ("us", "raw_us")]
+    if not sums[0] < sums[1]:
+        raise AssertionError(f"the hiccups are not in the raw times: {sums}")
+
+
 @point("the parts of a pass are put together in the order of its queries")
 def parts_together():
     asked = list(range(100, 113))

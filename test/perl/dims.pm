@@ -17,7 +17,7 @@ foreach my $dims (sort { $a <=> $b } keys %rows)
 		CREATE TABLE t (id serial PRIMARY KEY, v vector($dims)) WITH (parallel_workers = 2);
 		INSERT INTO t (v) SELECT clustered(i, $dims) FROM generate_series(1, $rows) i;
 		CREATE TABLE rest AS SELECT clustered(i, $dims) AS v FROM generate_series(1, $rows / 3) i;
-		CREATE TABLE queries AS SELECT i, clustered(i, $dims) AS v FROM generate_series(1, 20) i;
+		CREATE TABLE queries AS SELECT i, clustered(i, $dims) AS v FROM generate_series(1, 100) i;
 		ANALYZE");
 	foreach my $class (@OPCLASSES)
 	{
@@ -35,7 +35,8 @@ foreach my $dims (sort { $a <=> $b } keys %rows)
 		$node->safe_psql('postgres', "DROP INDEX t_v; CREATE TABLE all_rows AS TABLE t; TRUNCATE t; CREATE INDEX t_v ON t USING $am (v $class->{name});
 			INSERT INTO t TABLE all_rows; DROP TABLE all_rows");
 		$measure->('inserted alone');
-		# a build measures how far to search, an index born empty goes by what suits most data
+		# 0.95 is aimed at; over 20 queries it varied by 0.015, over these 100 it keeps well above 0.9.
+		# A build measures how far to search, an index born empty goes by what suits most data
 		my @low = map { "$_: $found{$_}" } grep { $found{$_} < ($_ eq 'inserted alone' ? 0.8 : 0.9) } sort keys %found;
 		is(join(', ', @low), '', "$dims dimensions, $class->{name}: recall\@10 in every state");
 		sound($node, "$dims dimensions, $class->{name}");

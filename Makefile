@@ -81,7 +81,7 @@ UNIT_TESTS := $(patsubst test/unit/%.c,test_unit/%,$(call in_top,test/unit/test_
 UNIT_OBJS := $(filter src/kernel/% src/quant/% src/graph/% src/types/vector_parse.o,$(OBJS))
 .PHONY: unit
 unit: $(UNIT_TESTS)
-test_unit/%: test/unit/%.c $(UNIT_OBJS)
+test_unit/%: test/unit/%.c $(topdir)/test/unit/tap.h $(UNIT_OBJS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CPPFLAGS) $< $(UNIT_OBJS) -o $@ $(LDFLAGS) -lm -lpthread
 

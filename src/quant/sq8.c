@@ -8,7 +8,7 @@
 #include "quant/sq8.h"
 
 #include <float.h>
-#include <math.h>
+#include <stdbool.h>
 
 /* Sums side by side: so the order of a sum does not depend on the compiler. */
 #define LANES	16
@@ -109,9 +109,21 @@ sum_lanes(const float *sum)
 	return (float) total;
 }
 
-void
-sq8_estimate_l2sq(const Sq8Range *range, const float *scratch, float base,
-				  const uint8_t *codes, int n, float *out)
+/* What a dimension adds. */
+static inline float
+term(const Sq8Range *range, const float *scratch, const uint8_t *code, int d, bool ip)
+{
+	float		r;
+
+	if (ip)
+		return scratch[d] * code[d];
+	r = scratch[d] - range->step[d] * code[d];
+	return r * r;
+}
+
+static inline void
+estimate(const Sq8Range *range, const float *scratch, float base,
+		 const uint8_t *codes, int n, float *out, bool ip)
 {
 	int			dim = range->dim;
 
@@ -122,37 +134,23 @@ sq8_estimate_l2sq(const Sq8Range *range, const float *scratch, float base,
 
 		for (; d + LANES <= dim; d += LANES)
 			for (int lane = 0; lane < LANES; lane++)
-			{
-				float		r = scratch[d + lane] - range->step[d + lane] * codes[d + lane];
-
-				sum[lane] += r * r;
-			}
+				sum[lane] += term(range, scratch, codes, d + lane, ip);
 		for (; d < dim; d++)
-		{
-			float		r = scratch[d] - range->step[d] * codes[d];
-
-			sum[d % LANES] += r * r;
-		}
+			sum[d % LANES] += term(range, scratch, codes, d, ip);
 		out[i] = base + sum_lanes(sum);
 	}
+}
+
+void
+sq8_estimate_l2sq(const Sq8Range *range, const float *scratch, float base,
+				  const uint8_t *codes, int n, float *out)
+{
+	estimate(range, scratch, base, codes, n, out, false);
 }
 
 void
 sq8_estimate_ip(const Sq8Range *range, const float *scratch, float base,
 				const uint8_t *codes, int n, float *out)
 {
-	int			dim = range->dim;
-
-	for (int i = 0; i < n; i++, codes += dim)
-	{
-		float		sum[LANES] = {0};
-		int			d = 0;
-
-		for (; d + LANES <= dim; d += LANES)
-			for (int lane = 0; lane < LANES; lane++)
-				sum[lane] += scratch[d + lane] * codes[d + lane];
-		for (; d < dim; d++)
-			sum[d % LANES] += scratch[d] * codes[d];
-		out[i] = base + sum_lanes(sum);
-	}
+	estimate(range, scratch, base, codes, n, out, true);
 }

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "kernel/kernel.h"
+#include "tap.h"
 
 #define MAX_DIM		16000
 #define MAX_ROWS	9
@@ -37,29 +38,11 @@ static const int dims[] = {
 	127, 128, 129, 384, 768, 1000, 1536, MAX_DIM
 };
 
-static int	tests = 0;
-static int	failures = 0;
-static int	complaints = 0;		/* of the test at hand */
-
 static void
 report(const char *what, const char *level)
 {
-	bool		good = complaints == 0;
-
-	tests++;
-	failures += !good;
-	printf("%sok %d - %s: %s\n", good ? "" : "not ", tests, level, what);
-	complaints = 0;
+	point("%s: %s", level, what);
 }
-
-#define COMPLAIN(...) \
-	do { \
-		if (complaints++ < 5) \
-		{ \
-			printf("# " __VA_ARGS__); \
-			printf("\n"); \
-		} \
-	} while (0)
 
 /* xorshift64*: the same inputs on every machine */
 static uint64_t state = 20240607;
@@ -1113,6 +1096,5 @@ main(void)
 			test_codes_and_bytes(kernel_plain_table((KernelLevel) i), scalar,
 								 "plain avx512");
 	}
-	printf("1..%d\n", tests);
-	return failures == 0 ? 0 : 1;
+	return done();
 }

@@ -17,31 +17,15 @@
 #include "kernel/kernel.h"
 #include "quant/pq.h"
 #include "quant/random.h"
+#include "tap.h"
 
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
-
-static int	tests = 0;
-static int	failures = 0;
-static int	complaints = 0;		/* of the test at hand */
 
 static void
 report(const char *what, const PqShape *shape)
 {
-	tests++;
-	failures += complaints > 0;
-	printf("%sok %d - %d dimensions in %d parts of %d bits: %s\n", complaints > 0 ? "not " : "",
-		   tests, shape->dim, shape->m, shape->bits, what);
-	complaints = 0;
+	point("%d dimensions in %d parts of %d bits: %s", shape->dim, shape->m, shape->bits, what);
 }
-
-#define COMPLAIN(...) \
-	do { \
-		if (complaints++ < 5) \
-		{ \
-			printf("# " __VA_ARGS__); \
-			printf("\n"); \
-		} \
-	} while (0)
 
 static uint64_t state = 20111;
 
@@ -302,6 +286,5 @@ main(void)
 		check_few(shapes[i], 5);
 		check_hostile(shapes[i]);
 	}
-	printf("1..%d\n", tests);
-	return failures > 0;
+	return done();
 }

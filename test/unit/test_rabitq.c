@@ -23,33 +23,16 @@
 #include "quant/rabitq.h"
 #include "quant/random.h"
 #include "quant/rotation.h"
+#include "tap.h"
 
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 #define MAX_PADDED		ROTATION_MAX_DIM
 
-static int	tests = 0;
-static int	failures = 0;
-static int	complaints = 0;		/* of the test at hand */
-
 static void
 report(const char *what, const char *level)
 {
-	bool		good = complaints == 0;
-
-	tests++;
-	failures += !good;
-	printf("%sok %d - %s: %s\n", good ? "" : "not ", tests, level, what);
-	complaints = 0;
+	point("%s: %s", level, what);
 }
-
-#define COMPLAIN(...) \
-	do { \
-		if (complaints++ < 5) \
-		{ \
-			printf("# " __VA_ARGS__); \
-			printf("\n"); \
-		} \
-	} while (0)
 
 static uint64_t state = 20240609;
 
@@ -738,6 +721,5 @@ main(void)
 			}
 		}
 	kernel = best;
-	printf("1..%d\n", tests);
-	return failures == 0 ? 0 : 1;
+	return done();
 }

@@ -19,6 +19,7 @@
 #include "kernel/kernel.h"
 #include "quant/random.h"
 #include "quant/rotation.h"
+#include "tap.h"
 
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 
@@ -27,29 +28,11 @@ static const int dims[] = {
 	1000, 1024, 1100, 1536, 2000, 3072, 4096, 8192, 16000, 16001, 16128
 };
 
-static int	tests = 0;
-static int	failures = 0;
-static int	complaints = 0;		/* of the test at hand */
-
 static void
 report(const char *what, const char *level)
 {
-	bool		good = complaints == 0;
-
-	tests++;
-	failures += !good;
-	printf("%sok %d - %s: %s\n", good ? "" : "not ", tests, level, what);
-	complaints = 0;
+	point("%s: %s", level, what);
 }
-
-#define COMPLAIN(...) \
-	do { \
-		if (complaints++ < 5) \
-		{ \
-			printf("# " __VA_ARGS__); \
-			printf("\n"); \
-		} \
-	} while (0)
 
 static uint64_t state = 20240608;
 
@@ -404,6 +387,5 @@ main(void)
 			test_level();
 		}
 	kernel = best;
-	printf("1..%d\n", tests);
-	return failures == 0 ? 0 : 1;
+	return done();
 }

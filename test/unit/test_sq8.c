@@ -14,14 +14,11 @@
 
 #include "quant/random.h"
 #include "quant/sq8.h"
+#include "tap.h"
 
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 #define MAX_DIM			800
 #define ROWS			400
-
-static int	tests = 0;
-static int	failures = 0;
-static int	complaints = 0;		/* of the test at hand */
 
 static float rows[ROWS][MAX_DIM];
 static uint8_t codes[ROWS * MAX_DIM];
@@ -35,20 +32,8 @@ static uint64_t state = 8;
 static void
 report(const char *what, int dim)
 {
-	tests++;
-	failures += complaints > 0;
-	printf("%sok %d - %d dimensions: %s\n", complaints > 0 ? "not " : "", tests, dim, what);
-	complaints = 0;
+	point("%d dimensions: %s", dim, what);
 }
-
-#define COMPLAIN(...) \
-	do { \
-		if (complaints++ < 5) \
-		{ \
-			printf("# " __VA_ARGS__); \
-			printf("\n"); \
-		} \
-	} while (0)
 
 static double
 uniform(void)
@@ -162,6 +147,5 @@ main(void)
 		check(dims[i]);
 		check_hostile(dims[i]);
 	}
-	printf("1..%d\n", tests);
-	return failures > 0;
+	return done();
 }

@@ -20,57 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PROGRAM "codec_bench"
+#include "rows.h"
+
 #include "kernel/kernel.h"
 #include "quant/pq.h"
 #include "quant/sq8.h"
 
 #define ROUNDS	10				/* of estimates */
-
-static double
-seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return t.tv_sec + 1e-9 * t.tv_nsec;
-}
-
-static void *
-memory(size_t size)
-{
-	void	   *p = malloc(size);
-
-	if (p == NULL)
-	{
-		fprintf(stderr, "codec_bench: out of memory\n");
-		exit(1);
-	}
-	return p;
-}
-
-static float *
-read_rows(const char *name, int dim, int *n)
-{
-	FILE	   *file = fopen(name, "rb");
-	float	   *rows;
-	long		size;
-
-	if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (size = ftell(file)) < 0)
-	{
-		perror(name);
-		exit(1);
-	}
-	*n = (int) (size / (long) (sizeof(float) * dim));
-	rows = memory(sizeof(float) * dim * *n + 1);
-	rewind(file);
-	if (*n < 1 || fread(rows, sizeof(float) * dim, *n, file) != (size_t) *n)
-	{
-		fprintf(stderr, "codec_bench: %s does not hold rows of %d floats\n", name, dim);
-		exit(1);
-	}
-	fclose(file);
-	return rows;
-}
 
 int
 main(int argc, char **argv)
@@ -113,7 +70,7 @@ main(int argc, char **argv)
 		}
 	if (argc - optind == 2)
 		shape.dim = atoi(argv[optind + 1]);
-	if (argc - optind != 2 || shape.dim < 1 || shape.m < 1 || shape.m > shape.dim ||
+	if (argc - optind != 2 || shape.dim < 1 || (!scalar && (shape.m < 1 || shape.m > shape.dim)) ||
 		(shape.bits != 4 && shape.bits != 8) || points < 0)
 	{
 		fprintf(stderr, "usage: codec_bench [-s] [-m PARTS] [-b 4|8] [-n POINTS] [-r SEED] FILE DIM\n");
@@ -123,43 +80,43 @@ main(int argc, char **argv)
 	rows = read_rows(argv[optind], shape.dim, &n);
 	if (points == 0 || points > n)
 		points = n;
-	codes = memory(scalar ? (size_t) n * shape.dim : pq_code_size(&shape) * n);
-	out = memory(sizeof(float) * n);
+	codes = allocate(scalar ? (size_t) n * shape.dim : pq_code_size(&shape) * n);
+	out = allocate(sizeof(float) * n);
 
-	start = seconds();
+	start = seconds(CLOCK_PROCESS_CPUTIME_ID);
 	if (scalar)
 	{
-		Sq8Range	range = {shape.dim, memory(sizeof(float) * shape.dim), memory(sizeof(float) * shape.dim)};
-		float	   *scratch = memory(sizeof(float) * shape.dim);
+		Sq8Range	range = {shape.dim, allocate(sizeof(float) * shape.dim), allocate(sizeof(float) * shape.dim)};
+		float	   *scratch = allocate(sizeof(float) * shape.dim);
 
 		sq8_train_begin(&range);
 		sq8_train(&range, rows, shape.dim, points);
 		sq8_train_end(&range);
-		trained = seconds();
+		trained = seconds(CLOCK_PROCESS_CPUTIME_ID);
 		for (int i = 0; i < n; i++)
 			error += sq8_encode(&range, rows + (size_t) i * shape.dim, codes + (size_t) i * shape.dim);
-		encoded = seconds();
+		encoded = seconds(CLOCK_PROCESS_CPUTIME_ID);
 		sq8_query_l2sq(&range, rows, scratch);
 		for (int i = 0; i < ROUNDS; i++)
 			sq8_estimate_l2sq(&range, scratch, 0, codes, n, out);
 	}
 	else
 	{
-		float	   *codebooks = memory(sizeof(float) * pq_codebook_floats(&shape));
-		float	   *tables = memory(sizeof(float) * pq_table_floats(&shape));
-		void	   *mem = memory(pq_train_size(&shape, points));
+		float	   *codebooks = allocate(sizeof(float) * pq_codebook_floats(&shape));
+		float	   *tables = allocate(sizeof(float) * pq_table_floats(&shape));
+		void	   *mem = allocate(pq_train_size(&shape, points));
 
 		for (int j = 0; j < shape.m; j++)
 			pq_train(&shape, j, rows, shape.dim, points, seed, codebooks, mem, NULL, NULL);
-		trained = seconds();
+		trained = seconds(CLOCK_PROCESS_CPUTIME_ID);
 		for (int i = 0; i < n; i++)
 			error += pq_encode(&shape, codebooks, rows + (size_t) i * shape.dim, codes + pq_code_size(&shape) * i);
-		encoded = seconds();
+		encoded = seconds(CLOCK_PROCESS_CPUTIME_ID);
 		pq_tables_l2sq(&shape, codebooks, rows, tables);
 		for (int i = 0; i < ROUNDS; i++)
 			pq_estimate(&shape, tables, 0, codes, n, out);
 	}
-	estimated = seconds();
+	estimated = seconds(CLOCK_PROCESS_CPUTIME_ID);
 	printf("dim=%d m=%d bits=%d rows=%d points=%d error=%.6g train=%.3f encode=%.3f estimates_per_second=%.3g\n",
 		   shape.dim, shape.m, shape.bits, n, points, error / n, trained - start, encoded - trained,
 		   (double) ROUNDS * n / (estimated - encoded));

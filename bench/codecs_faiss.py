@@ -20,14 +20,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import faiss  # noqa: E402
 import numpy as np  # noqa: E402
 
+from kmeans_faiss import clustered  # noqa: E402
+
 ROUNDS = 3
-
-
-def clustered(n=50_000, dim=128, centres=500):
-    rng = np.random.default_rng(5)
-    middle = rng.standard_normal((centres, dim), dtype=np.float32)
-    which = (rng.random(n) ** 2 * centres).astype(int)
-    return middle[which] + 0.5 * rng.standard_normal((n, dim), dtype=np.float32)
 
 
 def run_faiss(rows, m, bits, points, seed):
@@ -54,7 +49,7 @@ def run_ours(program, path, dim, m, bits, points, seed):
 def main():
     program = sys.argv[1]
     faiss.omp_set_num_threads(1)
-    cases = [("clustered 50,000 x 128", clustered())]
+    cases = [("clustered 50,000 x 128", clustered(50_000, 128, 500))]
     if len(sys.argv) > 2:
         rows = np.load(sys.argv[2]).astype(np.float32)
         cases.append((f"{sys.argv[2].split('/')[-1]} {len(rows):,} x {rows.shape[1]}", rows))

@@ -26,6 +26,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PROGRAM "kmeans_bench"
+#include "rows.h"
+
 #include "kernel/kernel.h"
 #include "quant/assign.h"
 #include "quant/kmeans.h"
@@ -48,28 +51,6 @@ typedef struct Participant
 	int			number;
 	pthread_t	thread;
 } Participant;
-
-static double
-seconds(clockid_t id)
-{
-	struct timespec t;
-
-	clock_gettime(id, &t);
-	return t.tv_sec + 1e-9 * t.tv_nsec;
-}
-
-static void *
-allocate(size_t size)
-{
-	void	   *memory = size == SIZE_MAX ? NULL : malloc(size);
-
-	if (memory == NULL)
-	{
-		fprintf(stderr, "kmeans_bench: no memory for %zu bytes\n", size);
-		exit(1);
-	}
-	return memory;
-}
 
 static float
 gaussian(uint64_t *random)
@@ -101,30 +82,6 @@ clustered_rows(int n, int dim)
 			rows[(size_t) i * dim + d] = centre[c * dim + d] + 0.5f * gaussian(&random);
 	}
 	free(centre);
-	return rows;
-}
-
-static float *
-read_rows(const char *path, int dim, int *n)
-{
-	FILE	   *file = fopen(path, "rb");
-	float	   *rows = NULL;
-	long		size;
-
-	if (file && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0)
-	{
-		*n = (int) (size / (long) sizeof(float) / dim);
-		rewind(file);
-		rows = allocate(sizeof(float) * *n * dim);
-		if (*n < 1 || fread(rows, sizeof(float) * dim, *n, file) != (size_t) *n)
-			rows = NULL;
-	}
-	if (rows == NULL)
-	{
-		fprintf(stderr, "kmeans_bench: could not read rows of %d floats from \"%s\"\n", dim, path);
-		exit(1);
-	}
-	fclose(file);
 	return rows;
 }
 

@@ -232,6 +232,9 @@ class Comparison:
             self.results = [r for r in self.results if r["key"] != engine.key]
             raise Dropped(engine.key) from error
 
+    def is_live(self, engine):
+        return any(engine is other for other, _ in self.live)
+
     def each(self, what, function):
         """function(engine, result) for every engine still in the comparison; those that fail leave it."""
         for engine, result in list(self.live):
@@ -382,7 +385,7 @@ class Comparison:
                     engine, result = live[e]
                     search = result["searches"][s]
                     turns = self.turns(engine, search["one_call"])
-                    if number not in search["timed_in"] or part >= len(turns) or not any(engine is other for other, _ in self.live):
+                    if number not in search["timed_in"] or part >= len(turns) or not self.is_live(engine):
                         continue
                     asked, warm = (self.ds.queries[numbers] for numbers in turns[part])
                     try:
@@ -391,7 +394,7 @@ class Comparison:
                     except Dropped:
                         pass
             for e, (engine, result) in enumerate(live):
-                if not any(engine is other for other, _ in self.live):
+                if not self.is_live(engine):
                     continue
                 for s, search in enumerate(result["searches"]):
                     if (e, s) in answers:

@@ -21,8 +21,10 @@ def choose(sides, engines, options):
         chosen = []
         for name in wanted:
             found = [s for s in sides if s[0] == name or s[0].split()[0] == name]
-            if not found and (name in peers.CATALOGUE or name.split()[0] in ("vecdb", "pgvector")):
+            if not found and (name in peers.CATALOGUE or name.partition(" ")[0] in ("vecdb", "pgvector")):
                 found = [(name, {})]
+            if not found:
+                found = [(key, {}) for key in peers.CATALOGUE if key.split()[0] == name and not key.endswith(peers.BATCH)]
             if not found:
                 raise runs.RunError(f"no engine is called {name!r}; there are: {', '.join(sorted(known | set(peers.CATALOGUE)))}")
             chosen += [s for s in found if s not in chosen]
@@ -113,8 +115,8 @@ def scaling(o):
     with runs.Run(f"{o.index}: growth with the number of rows", o, kind="scaling") as run:
         for rows in presets.scaling_sizes(o.max):
             ds = load(f"clustered:{rows}x{o.dims}", o)
-            run.compare(ds, [s for s in presets.sides(o.index, rows) if not s[0].endswith("(batch)") and (rows <= 200_000 or s[0].split()[1] != "exact")],
-                        k100=False)
+            sides = [s for s in presets.sides(o.index, rows) if not s[0].endswith("(batch)") and (rows <= 200_000 or s[0].split()[1] != "exact")]
+            run.compare(ds, choose(sides, o.engines, {}), k100=False)
             del ds
             run.sections = [page.render(run.json())]
             run.write()
@@ -145,7 +147,7 @@ def everything(o):
     jobs = [("ivfflat", index_report, {}), ("hnsw", index_report, {}), ("ivfpq", index_report, {}),
             ("ivfflat", index_report, {"shared_buffers": "128MB"})]
     jobs += [("preset", preset, {"name": name}) for name in (*presets.PRESETS, "dims")]
-    jobs += [("scaling", scaling, {"max": 1_000_000, "dims": 128, "index": "ivfflat"}), ("million", million, {"rows": 1_000_000}),
+    jobs += [("scaling", scaling, {"max": 1_000_000, "dims": 128, "index": "ivfflat", "engines": None}), ("million", million, {"rows": 1_000_000}),
              ("profile", profile, {"index": "ivfflat", "data": None})]
     for command, function, more in jobs:
         job = copy.copy(o)
@@ -207,8 +209,8 @@ def main():
     o = arguments.parser().parse_args()
     if hasattr(o, "passes"):
         arguments.settle(o)
-        if o.command in arguments.ABOUT:
-            measure.say(f"{o.command}: {o.passes} passes of all engines and settings; takes about {arguments.ABOUT[o.command]} on two cores, more the first time")
+        for remark in arguments.remarks(o):
+            measure.say(remark)
     # As an interrupt does: the server is stopped, and what lies in temporary folders goes.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:      # nohup ignores one

@@ -10,10 +10,13 @@ from harness import presets
 
 ANSWERED = 64
 
-# How long a command takes on two cores of a virtual machine, as measured (compare: one data set without writes took 15 minutes; ivfflat: from that); printed before it starts.
-ABOUT = {"compare": "a quarter of an hour a data set; with --quick five minutes", "ivfflat": "most of an hour; with --quick five minutes",
-         "hnsw": "an hour; with --quick ten minutes", "ivfpq": "half an hour; with --quick ten minutes", "scaling": "half an hour up to a million rows",
-         "million": "three minutes", "preset": "ten minutes to half an hour", "all": "a night", "profile": "two minutes", "check": "a minute a data set"}
+# How long a command takes on two cores of a virtual machine, and with --quick where that was measured; printed before it starts.
+ABOUT = {"compare": ("a quarter of an hour a data set", "five minutes"), "ivfflat": ("most of an hour", "five minutes"),
+         "hnsw": ("an hour", "ten minutes"), "ivfpq": ("half an hour", "ten minutes"), "scaling": ("half an hour up to a million rows", None),
+         "million": ("three minutes", None), "preset": ("ten minutes to half an hour", None), "all": ("a night", None), "profile": ("two minutes", None),
+         "check": ("a minute a data set", None)}
+NUMBERS = ("lists", "m", "M", "ef_construction", "bits", "trees", "leaves", "degree", "window")    # build options that are numbers
+FEW = 50                    # queries of which a recall or a mean says little
 
 
 def common(parser):
@@ -23,7 +26,7 @@ def common(parser):
     o.add_argument("--builds", type=at_least(1), default=None, metavar="N", help="builds, interleaved likewise; the last one is searched, and one longer than 60 s is not repeated (9; quick: 1)")
     o.add_argument("--k", type=at_least(1), default=10, metavar="K", help="rows a query asks for (10)")
     o.add_argument("--clients", type=numbers, default=None, metavar="1,2", help="numbers of clients (1,2; quick: 1)")
-    o.add_argument("--queries", type=at_least(1), default=None, metavar="N", help="take only so many queries of the data set, all of which count for recall (1,000; quick: 300)")
+    o.add_argument("--queries", type=at_least(1), default=None, metavar="N", help="take only so many queries of the data set, all of which count for recall (1,000; quick: 300, and no recall@100)")
     o.add_argument("--timed", type=at_least(1), default=None, metavar="N", help="how many of them each pass asks, the same in all (200; quick: 100)")
     o.add_argument("--top", type=recall, default=0.99, metavar="RECALL", help="sweeps end with the first setting of this recall@10 (0.99)")
     o.add_argument("--quick", action="store_true", help="fewer passes, settings and queries, no inserts and deletes: for a first look")
@@ -67,6 +70,8 @@ def preset_name(text):
 def size(text):
     if not re.fullmatch(r"[1-9][0-9]*(kB|MB|GB|TB)", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size as PostgreSQL takes it, such as 128MB")
+    if int(text[:-2]) * 1024 ** ("kB", "MB", "GB", "TB").index(text[-2:]) < 1024:
+        raise argparse.ArgumentTypeError(f"{text} is too small to serve queries: at least 1MB")
     return text
 
 
@@ -91,6 +96,8 @@ def build_options(text):
             try:
                 found[name] = float(value)
             except ValueError:
+                if name in NUMBERS:
+                    raise argparse.ArgumentTypeError(f"{part}: {name} is a number") from None
                 found[name] = value
     return found
 
@@ -102,7 +109,7 @@ def parser():
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name, text, **more):
-        long = text + (f" Takes about {ABOUT[name]}." if name in ABOUT else "")
+        long = text + (f" Takes about {'; with --quick '.join(filter(None, ABOUT[name]))}." if name in ABOUT else "")
         return commands.add_parser(name, help=text, description=long, **more)
 
     c = add("compare", "One comparison on one or more data sets.")
@@ -122,10 +129,11 @@ def parser():
     s = add("scaling", "Growth with the number of rows: latency, build time, memory, size.")
     s.add_argument("--max", type=at_least(20_000), default=1_000_000, metavar="ROWS", help="the largest size (1000000)")
     s.add_argument("--dims", type=at_least(2), default=128, metavar="D", help="dimensions (128)")
-    s.add_argument("--index", choices=presets.INDEXES, default="ivfflat")
+    s.add_argument("--index", choices=presets.INDEXES, default="ivfflat", help="which comparison (ivfflat)")
+    s.add_argument("--engines", metavar="KEY,…", help="only these, as for compare")
     common(s)
     s = add("million", "One million cosine distances at 64 to 3,072 dimensions: a plain loop, NumPy, FAISS, vecdb's kernels at each SIMD level, and over SQL.")
-    s.add_argument("--rows", type=at_least(1000), default=1_000_000)
+    s.add_argument("--rows", type=at_least(1000), default=1_000_000, metavar="N", help="rows of the table that is scanned over SQL (1000000)")
     common(s)
     s = add("profile", "Where a backend's time goes while vecdb searches, by perf.")
     s.add_argument("--data", action="append", metavar="SPEC", help="data sets (debian and words)")
@@ -153,6 +161,18 @@ def settle(o):
     o.queries = o.queries or (300 if o.quick else None)
     o.timed = o.timed or (100 if o.quick else 200)
     return o
+
+
+def remarks(o):
+    """What should be known before a run begins: how long it takes, and what will be worth little."""
+    found = []
+    if o.command in ABOUT:
+        long, quick = ABOUT[o.command]
+        found.append(f"{o.command}: {o.passes} passes of all engines and settings; takes about {o.quick and quick or long} on two cores, more the first time")
+    for what, number in (("--queries", o.queries or FEW), ("--timed", o.timed)):
+        if number < FEW:
+            found.append(f"{what} {number}: so few queries say little; recall moves in steps of {1 / (number * min(o.k, 10)):.4g}, ratios with the luck of the draw")
+    return found
 
 
 def preset_list():

@@ -409,7 +409,7 @@ def clustered(n, d, seed=1, metric="l2", queries=MAX_QUERIES):
     for chunk, s in enumerate(range(0, queries, CHUNK)):
         mixture.fill(held_out[s:s + CHUNK], 2, chunk, apart=True)
     return DataSet(name, metric, base, held_out,
-                   f"Generated clusters, {n:,} x {d}, seed {seed}: {CLUSTERS:,} of unequal size, each of {CLUSTER_RANK // 2} to {CLUSTER_RANK} directions; "
+                   f"Generated clusters, {n:,} x {d}, seed {seed}: {CLUSTERS:,} of unequal size{' (most without a row here)' if n < CLUSTERS else ''}, each of {CLUSTER_RANK // 2} to {CLUSTER_RANK} directions; "
                    f"{queries:,} queries from between them.")
 
 

@@ -133,9 +133,9 @@ def bracket(searches, target, statistic="us"):
         a, b = recall_at(low), recall_at(high)
         if a <= target <= b:
             return low, high, (target - a) / (b - a)
-    for search in points:
-        if recall_at(search) == target:
-            return search, search, 0.0
+    lowest = min((recall_at(s) for s in searches if recall_at(s) is not None), default=math.inf)
+    if points and (recall_at(points[0]) == target or lowest <= target < recall_at(points[0])):
+        return points[0], points[0], 0.0        # the settings below are slower and find less
     return None
 
 

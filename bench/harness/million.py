@@ -19,12 +19,12 @@ LEVELS = ("scalar", "avx2", "avx512", "neon")
 def measure_all(run, rows):
     """Measures all of them and returns the Markdown; what cannot be had is added to run.missing."""
     parts = []
-    measure.say("  without a server")
+    measure.say("  without a server: a minute")
     try:
         parts += ["## Without a server\n", libraries(run)]
     except Exception as error:
         run.missing.append({"peer": "distances without a server", "reason": first_line(error)})
-    measure.say("  over SQL")
+    measure.say(f"  over SQL: making and loading {rows:,} rows")
     try:
         parts += [f"## Over SQL: {rows:,} rows, {DIMS} dimensions\n", over_sql(run, data.load(f"clustered:{rows}x{DIMS}:1:cosine", max_queries=1))]
     except Exception as error:
@@ -68,6 +68,7 @@ def over_sql(run, ds):
                 jobs.append((f"<=>, {level}", level, f"SELECT sum(v <=> {sql.literal(ds.queries[0])}) FROM {table}"))
             seconds, sums = {name: [] for name, _, _ in jobs}, set()
             for number in range(-1, passes):        # the first one warms up
+                measure.say(f"  over SQL: pass {number + 1} of {passes}" if number >= 0 else "  over SQL: warming up")
                 turn = number % len(jobs)
                 for name, level, statement in jobs[turn:] + jobs[:turn]:
                     db.execute(f"SET vecdb.simd = '{level}'")

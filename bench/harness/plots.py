@@ -23,6 +23,7 @@ STYLES = {"vecdb": ("#000000", "o"), "pgvector": ("#D55E00", "s"), "faiss": ("#0
 OVER_SQL = ("vecdb", "pgvector")
 GREY = "#555555"
 TICKS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1.0)
+FEWEST_SIZES = 3            # numbers of rows that an exponent of growth is fitted to
 NEAREST = 0.004             # how far from 1 the recall axis puts 1.0
 
 plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
@@ -172,9 +173,9 @@ def recall_plot(run, data, stem):
               "Solid: over SQL; dashed: a library in a process of its own, no SQL. " + ("Hollow, dotted: effort by declared recall." if any(d[-1] for d in drawn) else ""),
               machine_line(run)])
     if floor:
+        # beside the axes, where no curve runs through it
         axes.axhline(1e6 / floor, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-        axes.text(0.01, 1e6 / floor, "the floor: a look-up by primary key over SQL", transform=axes.get_yaxis_transform(),
-                  fontsize=8.5, color=GREY, va="bottom", ha="left", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=2)
+        ends.append((1.0, 1e6 / floor, "floor: look-up by primary key", GREY, "normal"))
     axes.grid(True, color="#e3e3e3", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.set_xlabel(f"{report.recall_name(results)}: share of the true nearest rows found (axis stretched towards 1)", color=GREY)
@@ -191,8 +192,8 @@ def bars_plot(run, data, stem):
     us = report.ours(results)
     panels = (("build, seconds", lambda r: measure.median(report.build_values(r, "seconds")), lambda v: report.number(v)),
               ("index, MB", lambda r: mega(r["builds"][-1].get("index_bytes")), lambda v: report.number(v)),
-              ("memory of the build, index included, MB", lambda r: mega(r["builds"][-1].get("peak_bytes")), lambda v: report.number(v)))
-    figure, all_axes = plt.subplots(1, 3, figsize=(9.6, 1.7 + 0.42 * len(results)), sharey=True)
+              ("memory of the build, MB", lambda r: mega(r["builds"][-1].get("peak_bytes")), lambda v: report.number(v)))
+    figure, all_axes = plt.subplots(1, 3, figsize=(9.6, 1.9 + 0.42 * len(results)), sharey=True)
     for axes, (name, value_of, text_of) in zip(all_axes, panels):
         values = [value_of(r) for r in results]
         biggest = max([v for v in values if v] or [1])
@@ -214,8 +215,9 @@ def bars_plot(run, data, stem):
     widest = max(len(label(r)) for r in results)
     figure.subplots_adjust(left=min(0.34, 0.02 + 0.0085 * widest), right=0.985, bottom=0.05, wspace=0.08)
     headings(figure, all_axes[0], f"Build time, size and memory: {data.get('label') or data['name']}",
-             [f"{data['rows']:,} vectors × {data['dims']} dimensions, {data['metric']}; shorter is better. One index each, the one that the searches use", machine_line(run)])
-    figure.subplots_adjust(top=1 - 1.25 / figure.get_figheight())
+             [f"{data['rows']:,} vectors × {data['dims']} dimensions, {data['metric']}; shorter is better. One index each, the one that the searches use.",
+              "Memory: what the build needed beyond what was there before, the finished index included.", machine_line(run)])
+    figure.subplots_adjust(top=1 - 1.42 / figure.get_figheight())
     return save(figure, stem)
 
 
@@ -242,7 +244,7 @@ def scaling_plot(run, stem):
             emphasis = r["name"] == "vecdb" and not report.exact(r)
             axes.plot(*zip(*points), color=colour, marker=marker, linewidth=2.6 if emphasis else 1.4, markersize=5,
                       linestyle="-" if r["name"] in OVER_SQL else (0, (5, 2)), zorder=5 if emphasis else 3)
-            power = measure.growth(*zip(*points))
+            _, power = exponent(name, r, points)
             ends.append((*points[-1], report.title(r) + (f"  ~ n^{power:.2f}" if power is not None else ""), colour, "bold" if emphasis else "normal"))
             values += [v for _, v in points]
         sizes = sorted({d["rows"] for d in run["data"]})
@@ -261,11 +263,26 @@ def scaling_plot(run, stem):
         axes.set_visible(False)
     figure.subplots_adjust(left=0.065, right=0.825, bottom=0.065, wspace=0.78, hspace=0.36)
     headings(figure, grid[0][0], "Growth with the number of rows", [
-        f"{first['about'].split('.')[0]}; {first['dims']} dimensions, {first['metric']}. Both axes logarithmic; n^b: fitted exponent of growth", machine_line(run)])
-    figure.subplots_adjust(top=1 - 1.35 / figure.get_figheight())
+        f"{first['name'].split(':')[0]} data, {first['dims']} dimensions, {first['metric']}; {sizes_text(run)} rows.",
+        "Both axes logarithmic; n^b: exponent of growth, fitted (of latency: above the floor)", machine_line(run)])
+    figure.subplots_adjust(top=1 - 1.52 / figure.get_figheight())
     for what in series.values():
         end_labels(*what["ends"], 0.075)
     return save(figure, stem)
+
+
+def exponent(name, result, points):
+    """(floor, b) of values that grow as floor + c n^b; b is None where too few sizes were measured.
+
+    A latency over SQL has a floor, what a look-up by primary key takes whatever the number of rows."""
+    floor = measure.median(report.floor_us(result)) or 0 if name == "latency" else 0
+    above = [(n, value - floor) for n, value in points if value > floor]
+    return floor, measure.growth(*zip(*above)) if len(above) >= FEWEST_SIZES else None
+
+
+def sizes_text(run):
+    sizes = sorted({d["rows"] for d in run["data"]})
+    return f"{sizes[0]:,} to {sizes[-1]:,}"
 
 
 def scaling_series(run):

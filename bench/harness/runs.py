@@ -85,13 +85,15 @@ class Run:
         """Measures the sides on a data set. only: settings to search with, where an engine has them; None is its sweep."""
         o = self.options
         measure.say(f"{ds.name}: {len(ds.base):,} × {ds.base.shape[1]}, {ds.metric}; exact neighbours")
+        if o.k > len(ds.base):
+            raise RunError(f"--k {o.k}: {ds.name} has {len(ds.base):,} rows, so a query cannot have more answers")
         depth = min(100, len(ds.base))
         data.truth(ds, depth)
         engines = [e for e in (self.engine(key, dict(options)) for key, options in sides) if e is not None]
         for engine in engines:
             limit_settings(engine, only, o.quick)
         comparison = measure.Comparison(
-            ds, engines, recall_of(ds), passes=o.passes, k=min(o.k, len(ds.base)), clients=o.clients, seed=o.seed, builds=o.builds,
+            ds, engines, recall_of(ds), passes=o.passes, k=o.k, clients=o.clients, seed=o.seed, builds=o.builds,
             top=o.top, timed=o.timed, extras=self.writes(extras), k100=k100 and depth >= 100 and not o.quick)
         comparison.run()
         self.data.append({"name": ds.name, "label": LABELS.get(ds.name, ds.name), "rows": len(ds.base), "dims": int(ds.base.shape[1]),

@@ -1,5 +1,5 @@
 """scaling.py: what was measured at each number of rows, and what it means for more rows than were measured."""
-from harness import measure, plots, report
+from harness import plots, report
 
 FAR = (10_000_000, 100_000_000)
 
@@ -46,13 +46,14 @@ def growth(series):
     for name in ("latency", "build"):
         what, text = UNITS[name]
         for result, points in series[name]["lines"]:
-            power = measure.growth(*zip(*points))
+            floor, power = plots.exponent(name, result, points)
             n, value = points[-1]
-            rows.append([what, report.title(result), f"{n:,}", text(value), "–" if power is None else f"{power:.2f}"] +
-                        ["–" if power is None else text(value * (more / n) ** power) for more in FAR])
+            rows.append([what, report.title(result), f"{n:,}", text(value), text(floor) if floor else "–", "–" if power is None else f"{power:.2f}"] +
+                        ["–" if power is None else text(floor + (value - floor) * (more / n) ** power) for more in FAR])
     return ["## What the growth of times means for them\n",
-            "**Extrapolated**, not measured: from the figure at the largest number of rows by the exponent b fitted over all of them, n^b.\n",
-            report.table(["", "engine", "largest measured", "there", "b", *(f"{more // 10**6} million rows" for more in FAR)], rows, left=2)]
+            "**Extrapolated**, not measured: floor + c n^b from the largest number of rows, b fitted over all of them, the floor being a look-up by primary key "
+            f"over SQL. From fewer than {plots.FEWEST_SIZES} sizes nothing is said. A power law fitted to two decades is a guess about the next two: caches and memory end somewhere.\n",
+            report.table(["", "engine", "largest measured", "there", "floor", "b", *(f"{more // 10**6} million rows" for more in FAR)], rows, left=2)]
 
 
 def micro(us):

@@ -572,19 +572,23 @@ def scaling():
     from harness import scaling as page
     run = json.loads(json.dumps(runs.plain(engines())))
     run["kind"] = "scaling"
-    twice = json.loads(json.dumps(run))
-    for d in twice["data"] + twice["results"]:
-        d["data" if "key" in d else "name"] += " x 10"
-    for d in twice["data"]:
-        d["rows"] *= 10
-    for r in twice["results"]:
-        for b in r["builds"]:
-            b["seconds"], b["index_bytes"] = b["seconds"] * 100, b["index_bytes"] * 10
-    run["data"] += twice["data"]
-    run["results"] += twice["results"]
+    once, power = json.dumps(run), "| 2.00 |"
+    for times in (10, 100):
+        if power in page.render(run):
+            raise AssertionError("an exponent from too few sizes")
+        more = json.loads(once)
+        for d in more["data"] + more["results"]:
+            d["data" if "key" in d else "name"] += f" x {times}"
+        for d in more["data"]:
+            d["rows"] *= times
+        for r in more["results"]:
+            for b in r["builds"]:
+                b["seconds"], b["index_bytes"] = b["seconds"] * times**2, b["index_bytes"] * times
+        run["data"] += more["data"]
+        run["results"] += more["results"]
     text = page.render(run)
     big = result("vecdb ivfflat")["builds"][-1]["index_bytes"] / ROWS
-    for words in (f"| index | vecdb ivfflat | {big:,.0f} | {report.bytes_text(big * 10**7)} | {report.bytes_text(big * 10**8)} |", "| 2.00 |",
+    for words in (f"| index | vecdb ivfflat | {big:,.0f} | {report.bytes_text(big * 10**7)} | {report.bytes_text(big * 10**8)} |", power,
                   "| index size | vecdb ivfflat |", "| peak memory of the build, index included | vecdb ivfflat |", "| table without index | vecdb ivfflat |", "**Extrapolated**"):
         if words not in text:
             raise AssertionError(f"{words!r} is not in\n{text}")

@@ -64,8 +64,8 @@ def make(key, server, toast="inline", workers=0, cpus=None, **options):
     for name, number in options.items():
         if known is not None and name not in known:
             raise SqlError(f"{key} has no option {name!r}: it has {', '.join(known) or 'none'}")
-        if not isinstance(number, (int, float)):
-            raise SqlError(f"{key}: the option {name} is {number!r}, it must be a number")
+        if not isinstance(number, (int, float)) and (known is not None or not str(number).isalnum()):
+            raise SqlError(f"{key}: the option {name} is {number!r}, it must be a number" + ("" if known is not None else " or a word"))
     if toast not in ("inline", "default"):
         raise SqlError(f"toast is {toast!r}: must be inline or default")
     return SqlEngine(system, index, server, toast, workers, cpus, options)
@@ -162,12 +162,13 @@ class SqlEngine(Engine):
 
     def settings(self):
         """Names are those of SQL's settings; {} stands among them where a declared recall is swept ('curve' says so)."""
-        if self.index == "hnsw":
-            return [{"hnsw.ef_search": ef} for ef in EF]
-        if self.index not in ("ivfflat", "ivfpq"):
+        if self.index == "exact":
             return [{}]
-        lists = self.options.get("lists") or self.given.get("lists") or math.inf
-        sweep = [{f"{self.index}.probes": p} for p in (PROBES if lists == math.inf else ladder(PROBES, lists))]
+        if self.index == "hnsw":
+            sweep = [{"hnsw.ef_search": ef} for ef in EF]
+        else:
+            lists = self.options.get("lists") or self.given.get("lists") or math.inf
+            sweep = [{f"{self.index}.probes": p} for p in (PROBES if lists == math.inf else ladder(PROBES, lists))]
         if self.name == "vecdb":
             sweep += [{"vecdb.target_recall": r} if r else {"curve": "vecdb.target_recall"} for r in RECALLS]
         return sweep

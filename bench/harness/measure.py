@@ -41,6 +41,7 @@ EXACT_QUERIES = 3           # of an exact scan before the passes, each of which 
 WARM_UP = 20                # queries beforehand that are not timed, of every engine: what ran before has emptied the caches
 EXACT_WARM = 2              # queries beforehand of an exact scan
 EXACT_TIMED = 20            # of an exact scan in a pass: its time does not depend on the query
+WRITES = 3                  # times that inserts and churn are measured, engines in turn
 NEW_CONNECTIONS = 3         # on which the first queries are timed
 
 
@@ -441,11 +442,20 @@ class Comparison:
         self.each("counting pages", pages)
         for name, call in (("insert", "insert_rate"), ("churn", "churn")):
             if name in self.extras:
-                for engine, result in list(self.live):
-                    if hasattr(engine, call) and not is_exact(engine):
-                        say(f"  {engine.key}: {name}")
-                        given = {"k": self.k} if name == "churn" else {}
-                        self.optional(engine, result, name, lambda: result["extras"].update({name: getattr(engine, call)(**given)}))
+                self.writes(name, call)
+
+    def writes(self, name, call):
+        """Inserts or churn, engines in turn, WRITES times (once where a build is long or builds are): a list in the result's extras."""
+        given = {"k": self.k} if name == "churn" else {}
+        able = [(engine, result) for engine, result in self.live if hasattr(engine, call) and not is_exact(engine)]
+        for number in range(min(self.builds, WRITES)):
+            turn = number % max(1, len(able))
+            for engine, result in able[turn:] + able[:turn]:
+                long = any(b["seconds"] > LONG_BUILD for b in result["builds"])
+                if name in result["extras"].get("not measured", {}) or number and long:
+                    continue
+                say(f"  {engine.key}: {name}")
+                self.optional(engine, result, name, lambda: result["extras"].setdefault(name, []).append(getattr(engine, call)(**given)))
 
     def plain(self, result):
         return [s for s in result["searches"] if s["k"] == self.k and s["clients"] == 1]

@@ -341,21 +341,31 @@ def clients_table(results):
                  rows, left=2)
 
 
+def writes_of(result, kind):
+    """The measurements of inserts or churn, a dict each."""
+    found = result["extras"].get(kind) or []
+    return [found] if isinstance(found, dict) else found        # one alone, in runs before there were several
+
+
 def writes_table(results):
-    rows = []
+    rows, us = [], ours(results)
     for r in results:
-        insert, churn = r["extras"].get("insert"), r["extras"].get("churn")
+        insert, churn = writes_of(r, "insert"), writes_of(r, "churn")
         if insert or churn:
-            insert, churn = insert or {}, churn or {}
-            rows.append([title(r), *(number(insert.get(n)) for n in ("rows_per_second", "wal_after_checkpoint", "inserts_between", "wal_later")),
-                         f"{100 * churn['replaced'] / churn['rows']:.0f} % of {churn['rows']:,}" if churn else "–",
-                         share(churn.get("recall_before")), share(churn.get("recall_after")), options_text(churn["setting"]) if churn else "–"])
+            middle = lambda many, name: measure.median([m.get(name) for m in many])
+            rate = measure.spread([m.get("rows_per_second") for m in insert])
+            mine = [m.get("rows_per_second") for m in writes_of(us, "insert")] if us is not None and r is not us else []
+            rows.append([title(r), "–" if not rate else number(rate[0]) + (f" ({number(rate[1])}–{number(rate[2])})" if len(insert) > 1 else ""),
+                         ratio_text(measure.ratios(mine, [m.get("rows_per_second") for m in insert])) if mine and insert else "",
+                         *(number(middle(insert, n)) for n in ("wal_after_checkpoint", "inserts_between", "wal_later")),
+                         f"{100 * churn[0]['replaced'] / churn[0]['rows']:.0f} % of {churn[0]['rows']:,}" if churn else "–",
+                         share(middle(churn, "recall_before")), share(middle(churn, "recall_after")), options_text(churn[-1]["setting"]) if churn else "–"])
     if not rows:
         return ""
-    return ("Once each, on tables and indexes made for it with the same options, not on those of the figures above: inserts, a transaction each, into an index "
+    return ("Engines in turn, medians (range), on tables and indexes made for it with the same options, not on those of the figures above: inserts, a transaction each, into an index "
             "that holds the data set's other rows; WAL with table, primary key and commit, right after a checkpoint and after so many inserts more. Recall "
             "before and after rows were deleted, as many others inserted, and the table vacuumed, against the rows then there.\n\n" +
-            table(["engine", "inserts/s", "WAL bytes an insert after a checkpoint", "inserts between", "WAL bytes an insert then", "rows replaced",
+            table(["engine", "inserts/s", "vecdb / it", "WAL bytes an insert after a checkpoint", "inserts between", "WAL bytes an insert then", "rows replaced",
                    f"{recall_name(results)} before", "after", "setting"], rows))
 
 

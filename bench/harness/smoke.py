@@ -85,7 +85,7 @@ def dataset():
 
 
 def options(**more):
-    given = dict(passes=2, builds=1, k=10, clients=(1, 2), queries=None, timed=QUERIES, quick=False, no_writes=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
+    given = dict(passes=2, builds=2, k=10, clients=(1, 2), queries=None, timed=QUERIES, quick=False, no_writes=False, no_churn=False, seed=1, shared_buffers=None, toast="inline", out=None, top=1.0)
     return argparse.Namespace(**{**given, **more})
 
 
@@ -396,7 +396,7 @@ def engines():
         except Exception as error:
             run.server_failed = error
         run.compare(dataset(), [("vecdb ivfflat", lists), ("vecdb exact", {}), ("faiss IVFFlat", lists), ("usearch HNSW", {"M": 8, "ef_construction": 40})],
-                    extras=("insert", "churn") if os.environ.get("BENCH_SMOKE_WRITES") else ())
+                    extras=("insert", "churn"))
         State.outcome = run.json()
         State.run = run
     return State.outcome
@@ -565,6 +565,15 @@ def pictures():
         for r in run["results"]:
             if ("recall" in file or r["builds"] and r["index"] != "exact") and r["key"] not in text:
                 raise AssertionError(f"{file}: {r['key']} is not in it")
+
+
+@point("inserts and churn are measured as often as builds, and the report has them")
+def writes():
+    found = result("vecdb ivfflat")["extras"]
+    equal((len(found.get("insert", ())), len(found.get("churn", ()))), (2, 2), str(found.get("not measured")))
+    text = report.render(engines())
+    if "### Writes" not in text or f"% of {found['churn'][0]['rows']:,}" not in text:
+        raise AssertionError("the report has no writes")
 
 
 @point("a growth plot and a page for more rows come from sizes measured")

@@ -1055,8 +1055,10 @@ graph_search_next(GraphSearch *s, uint64_t *node, uint32_t *ordinal,
 }
 
 int
-graph_search_peek(const GraphSearch *s, uint32_t *ordinals, int n)
+graph_search_peek(const GraphSearch *s, uint32_t *ordinals, int n, float *distance)
 {
+	if (distance && s->ready.size > 0)
+		*distance = ordered_float(((Ready *) s->ready.data)[0].bits);
 	/* the first is the least, the next two those below it in the heap */
 	for (int i = 0; i < n; i++)
 	{

@@ -122,9 +122,11 @@ extern bool graph_search_next(GraphSearch *search, uint64_t *node,
 
 /*
  * Ordinals of visited nodes that wait to be handed out: the nearest of them, then
- * likely followers.  Returns how many of at most n.
+ * likely followers.  Returns how many of at most n.  *distance (if not NULL) is
+ * that of the nearest.
  */
-extern int	graph_search_peek(const GraphSearch *search, uint32_t *ordinals, int n);
+extern int	graph_search_peek(const GraphSearch *search, uint32_t *ordinals, int n,
+							  float *distance);
 
 /* False: it ended because of max_bytes, there may be more. */
 extern bool graph_search_complete(const GraphSearch *search);

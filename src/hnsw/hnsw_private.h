@@ -147,7 +147,8 @@ extern void hnsw_query_alloc(const HnswIndex *hnsw, HnswQuery *query);
 extern void hnsw_query_form(HnswQuery *query, const float *x);
 extern void hnsw_query_from_value(HnswQuery *query, const HnswValue *value);
 extern float hnsw_distance(HnswQuery *query, const uint16 *half, float scale);
-extern double hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm);
+extern void hnsw_bounds(const HnswQuery *query, float distance, float error, float norm,
+						double *low, double *high);
 
 /* hnsw_node.c: a search's view of the pages */
 extern void hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,

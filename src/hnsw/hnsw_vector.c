@@ -293,22 +293,28 @@ hnsw_distance(HnswQuery *query, const uint16 *half, float scale)
 }
 
 /*
- * A lower bound of the operator's own distance of the row as given, from the
- * search's distance of what is stored.  Always holds; -Infinity where nothing
- * can be said.
+ * Bounds of the operator's own distance of the row as given, from the search's
+ * distance of what is stored: *low <= distance, and *high >= it (which nobody
+ * wants to know where high is NULL).  They always hold; infinite where nothing can
+ * be said.
  */
-double
-hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm)
+void
+hnsw_bounds(const HnswQuery *query, float distance, float error, float norm,
+			double *low, double *high)
 {
 	const HnswIndex *hnsw = query->hnsw;
 	int			padded = hnsw->meta.padded;
 	double		relative = sum_error(padded);
 	double		slack = error + query->error;
 	double		tiny = padded * (double) FLT_MIN;	/* underflow of a sum of products */
+	double		above = INFINITY;
 	double		bound;
 
+	*low = -INFINITY;
+	if (high)
+		*high = INFINITY;
 	if (!(fabsf(distance) < FLT_MAX))
-		return -INFINITY;
+		return;
 	switch (hnsw->metric)
 	{
 		case METRIC_L2:
@@ -316,41 +322,63 @@ hnsw_lower_bound(const HnswQuery *query, float distance, float error, float norm
 			bound = Max(bound, 0) * (1 - relative);
 			/* the operator's own sum may have lost as much */
 			bound = sqrt(Max(bound * bound - tiny, 0));
+			if (high)
+			{
+				above = (sqrt(distance * (1 + relative) + tiny) + slack) * (1 + relative);
+				above = sqrt(above * above + tiny) * (1 + relative);
+				/* its square may leave the range of float */
+				if (above * above > FLT_MAX / 4)
+					above = INFINITY;
+			}
 			break;
 		case METRIC_COSINE:
 			bound = sqrt(Max(distance * (1 - relative) - tiny, 0)) - slack;
 			bound = Max(bound, 0);
 			bound = bound * bound / 2 - 4 * relative;
+			if (high)
+			{
+				above = sqrt(distance * (1 + relative) + tiny) + slack;
+				above = above * above / 2 + 4 * relative;
+			}
 			break;
 		case METRIC_L1:
 			bound = distance * (1 - relative) - slack;
 			bound = Max(bound, 0) * (1 - relative);
+			if (high)
+			{
+				above = (distance * (1 + relative) + slack) * (1 + relative);
+				if (above > FLT_MAX / 4)
+					above = INFINITY;
+			}
 			break;
 		case METRIC_IP:
 			{
 				/*
 				 * distance = base - 2 <x, own>, each step rounded; -<q, x> is
-				 * no less than (distance - base) / 2 - <q, mean> less what
-				 * the errors can change
+				 * (distance - base) / 2 - <q, mean>, but for what the errors can
+				 * change
 				 */
 				double		mean_norm = hnsw->mean_rotated ?
 					sqrt(kernel->normsq_double(hnsw->mean, hnsw->index_dims)) : 0;
 				double		true_norm = norm + error + mean_norm;
-
-				bound = ((double) distance - query->base) / 2 - query->mean_ip;
-				bound -= query->norm * (error + ROUNDING_BEFORE * mean_norm + relative * (true_norm + norm)) +
+				double		found = ((double) distance - query->base) / 2 - query->mean_ip;
+				double		change = query->norm * (error + ROUNDING_BEFORE * mean_norm + relative * (true_norm + norm)) +
 					query->error * true_norm +
 					FLT_EPSILON * (fabs(query->base) + fabs(distance)) + tiny;
-				bound = bound / query->scale - tiny;
-				/* the operator's sum may leave the range of float: -Infinity */
-				if (bound < -FLT_MAX / 4)
-					return -INFINITY;
+
+				bound = (found - change) / query->scale - tiny;
+				above = (found + change) / query->scale + tiny;
+				/* the operator's sum may leave the range of float */
+				if (bound < -FLT_MAX / 4 || above > FLT_MAX / 4)
+					return;
 				break;
 			}
 		default:
 			pg_unreachable();
 	}
 	/* float underflow on the way to the operator's result */
-	bound -= FLT_MIN;
-	return isnan(bound) ? -INFINITY : bound;
+	if (!isnan(bound))
+		*low = bound - FLT_MIN;
+	if (high && !isnan(above))
+		*high = above + FLT_MIN;
 }

@@ -183,9 +183,13 @@ def check(o):
 
 
 def rerender(o):
+    from harness import scaling as page
     for path in o.runs:
         folder = path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
-        runs.write_run(runs.read_run(path), folder)
+        run = runs.read_run(path)
+        if run["kind"] == "scaling":
+            run["sections"] = [page.render(run)]
+        runs.write_run(run, folder)
         print(os.path.join(folder, "report.md"))
     return 0
 

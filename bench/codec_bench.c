@@ -4,10 +4,10 @@
  *	  Time and error of src/quant's product and scalar quantisation, alone.
  *
  *	make bench-codecs, or
- *	codec_bench [-s] [-m PARTS] [-b BITS] [-n POINTS] [-r SEED] FILE DIM
+ *	codec_bench [-s | -o ITERATIONS] [-m PARTS] [-b BITS] [-n POINTS] [-r SEED] FILE DIM
  *
  * FILE holds rows of DIM floats, nothing else.  -s: scalar, else product
- * quantisation.  Trains on the first POINTS rows
+ * quantisation, with -o after a rotation learnt in so many iterations.  Trains on the first POINTS rows
  * (0: all), then encodes all rows.  "error" is the mean squared distance of a row
  * and what its code stands for.  One thread, seconds of processor time.
  * codecs_faiss.py does the same work with FAISS beside it.
@@ -24,6 +24,7 @@
 #include "rows.h"
 
 #include "kernel/kernel.h"
+#include "quant/opq.h"
 #include "quant/pq.h"
 #include "quant/sq8.h"
 
@@ -34,6 +35,7 @@ main(int argc, char **argv)
 {
 	PqShape		shape = {.m = 16, .bits = 8};
 	bool		scalar = false;
+	int			iterations = -1;
 	int			points = 0;
 	int			seed = 1;
 	int			n;
@@ -47,11 +49,14 @@ main(int argc, char **argv)
 	double		encoded;
 	double		estimated;
 
-	while ((option = getopt(argc, argv, "sm:b:n:r:")) != -1)
+	while ((option = getopt(argc, argv, "so:m:b:n:r:")) != -1)
 		switch (option)
 		{
 			case 's':
 				scalar = true;
+				break;
+			case 'o':
+				iterations = atoi(optarg);
 				break;
 			case 'm':
 				shape.m = atoi(optarg);
@@ -71,9 +76,9 @@ main(int argc, char **argv)
 	if (argc - optind == 2)
 		shape.dim = atoi(argv[optind + 1]);
 	if (argc - optind != 2 || shape.dim < 1 || (!scalar && (shape.m < 1 || shape.m > shape.dim)) ||
-		(shape.bits != 4 && shape.bits != 8) || points < 0)
+		(shape.bits != 4 && shape.bits != 8) || points < 0 || (iterations >= 0 && shape.dim > OPQ_MAX_DIM))
 	{
-		fprintf(stderr, "usage: codec_bench [-s] [-m PARTS] [-b 4|8] [-n POINTS] [-r SEED] FILE DIM\n");
+		fprintf(stderr, "usage: codec_bench [-s | -o ITERATIONS] [-m PARTS] [-b 4|8] [-n POINTS] [-r SEED] FILE DIM\n");
 		return 64;
 	}
 	kernel_init();
@@ -104,13 +109,27 @@ main(int argc, char **argv)
 	{
 		float	   *codebooks = allocate(sizeof(float) * pq_codebook_floats(&shape));
 		float	   *tables = allocate(sizeof(float) * pq_table_floats(&shape));
-		void	   *mem = allocate(pq_train_size(&shape, points));
+		void	   *mem = allocate(iterations < 0 ? pq_train_size(&shape, points) : opq_train_size(&shape, points));
+		float	   *rotation = allocate(sizeof(float) * shape.dim * (iterations < 0 ? 1 : shape.dim));
+		float	   *rotated = allocate(sizeof(float) * shape.dim);
 
-		for (int j = 0; j < shape.m; j++)
-			pq_train(&shape, j, rows, shape.dim, points, seed, codebooks, mem, NULL, NULL);
+		if (iterations < 0)
+			for (int j = 0; j < shape.m; j++)
+				pq_train(&shape, j, rows, shape.dim, points, seed, codebooks, mem, NULL, NULL);
+		else
+			opq_train(&shape, rows, shape.dim, points, iterations, seed, rotation, codebooks, mem, NULL, NULL);
 		trained = seconds(CLOCK_PROCESS_CPUTIME_ID);
 		for (int i = 0; i < n; i++)
-			error += pq_encode(&shape, codebooks, rows + (size_t) i * shape.dim, codes + pq_code_size(&shape) * i);
+		{
+			const float *row = rows + (size_t) i * shape.dim;
+
+			if (iterations >= 0)
+			{
+				opq_rotate(rotation, shape.dim, row, rotated);
+				row = rotated;
+			}
+			error += pq_encode(&shape, codebooks, row, codes + pq_code_size(&shape) * i);
+		}
 		encoded = seconds(CLOCK_PROCESS_CPUTIME_ID);
 		pq_tables_l2sq(&shape, codebooks, rows, tables);
 		for (int i = 0; i < ROUNDS; i++)

@@ -105,6 +105,12 @@ bench-codecs: bench/codec_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
 	@mkdir -p test_unit
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/codec_bench.c,$^) $(filter %.o,$^) -o test_unit/codec_bench $(LDFLAGS) -lm
 
+# The program that times searches over blocks of codes alone; bench/fastscan_faiss.py runs it beside FAISS.
+.PHONY: bench-fastscan
+bench-fastscan: bench/fastscan_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
+	@mkdir -p test_unit
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/fastscan_bench.c,$^) $(filter %.o,$^) -o test_unit/fastscan_bench $(LDFLAGS) -lm
+
 # The program that times a graph build in memory, and judges the graph.
 .PHONY: bench-graph-build
 bench-graph-build: bench/graph_build_bench.c $(filter src/kernel/% src/graph/%,$(OBJS))

@@ -87,7 +87,7 @@ test_unit/%: test/unit/%.c $(topdir)/test/unit/tap.h $(UNIT_OBJS)
 
 # Times of src/kernel and of codes, level by level (about two minutes).
 .PHONY: bench-kernel
-bench-kernel: bench/kernel_bench.c $(filter src/kernel/% src/quant/r%,$(OBJS))
+bench-kernel: bench/kernel_bench.c $(filter src/kernel/% src/quant/r% src/quant/fastscan.o,$(OBJS))
 	@mkdir -p test_unit
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kernel_bench.c,$^) $(filter %.o,$^) -o test_unit/kernel_bench $(LDFLAGS) -lm
 	test_unit/kernel_bench

@@ -27,7 +27,7 @@ ROWS = 200_000
 FEW = 1_024
 ROUNDS = 5
 SEARCHES = 41
-CASES = [("pq", m) for m in (16, 48, 96, 192)] + [("rabitq", dim) for dim in (128, 384, 768, 1536)]
+CASES = [("pq", m) for m in (16, 32, 48, 96, 192, 384)] + [("rabitq", dim) for dim in (128, 384, 768, 1536)]
 
 
 def faiss_indexes(kind, number):

@@ -247,6 +247,12 @@ sixteen_groups(const uint8_t *lut, const uint8_t *codes, Sums *low, Sums *high)
 		t = LOAD(lut + at); \
 		l = _mm256_add_epi8(l, LOW(t, c)); \
 		h = _mm256_add_epi8(h, HIGH(t, c))
+	const char *ahead = (const char *) codes + KERNEL_SCAN_AHEAD;
+
+	_mm_prefetch(ahead, _MM_HINT_T0);
+	_mm_prefetch(ahead + 64, _MM_HINT_T0);
+	_mm_prefetch(ahead + 128, _MM_HINT_T0);
+	_mm_prefetch(ahead + 192, _MM_HINT_T0);
 	FOUR(0);
 	FOUR(32);
 #undef MORE

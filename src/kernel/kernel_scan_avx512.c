@@ -218,6 +218,12 @@ sixteen_groups(const uint8_t *lut, const uint8_t *codes, Sums *low, Sums *high)
 	__m512i		c1 = _mm512_loadu_si512(codes + 64);
 	__m512i		c2 = _mm512_loadu_si512(codes + 128);
 	__m512i		c3 = _mm512_loadu_si512(codes + 192);
+	const char *ahead = (const char *) codes + KERNEL_SCAN_AHEAD;
+
+	_mm_prefetch(ahead, _MM_HINT_T0);
+	_mm_prefetch(ahead + 64, _MM_HINT_T0);
+	_mm_prefetch(ahead + 128, _MM_HINT_T0);
+	_mm_prefetch(ahead + 192, _MM_HINT_T0);
 
 	widen(low, _mm512_add_epi8(_mm512_add_epi8(LOW(t0, c0), LOW(t1, c1)),
 							   _mm512_add_epi8(LOW(t2, c2), LOW(t3, c3))));

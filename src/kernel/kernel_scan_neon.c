@@ -194,6 +194,8 @@ neon_scan_blocks(const uint8_t *lut, int groups, const uint8_t *blocks,
 				const uint8_t *t = lut + (size_t) g * 16;
 				const uint8_t *c = blocks + (size_t) g * 16;
 
+				for (int i = 0; i < 256; i += 64)
+					__builtin_prefetch(c + KERNEL_SCAN_AHEAD + i);
 				four_groups(t, c, &part);
 				four_groups(t + 16, c + 16, &part);
 				four_groups(t + 32, c + 32, &part);

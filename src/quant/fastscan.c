@@ -189,13 +189,18 @@ void
 fastscan_below(const FastscanQuery *query, float base, float limit,
 			   const uint8_t *blocks, size_t stride, int n, int32_t *sums, uint32_t *below)
 {
-	/* in double, and a step more: what the estimate's rounding could hide */
-	double		steps = query->step > 0 ? ((double) limit - base - query->bias) / query->step + 2 : 0;
-	double		slack = fabs(steps) * 0x1p-22 + (fabs((double) base) + fabs((double) query->bias)) * 0x1p-22 / (query->step > 0 ? query->step : 1);
 	int32_t		most = INT32_MAX;
 
-	if (query->step > 0 && steps + slack < INT32_MAX)
-		most = steps + slack > 0 ? (int32_t) (steps + slack) : 0;
+	if (query->step > 0)
+	{
+		/* a step more, and what estimates may lose by rounding, four times over */
+		double		size = fabs((double) limit) + fabs((double) base) + fabs((double) query->bias);
+		double		steps = ((double) limit - base - query->bias + size * 0x1p-22) / query->step + 2;
+
+		/* not a number: all rows */
+		if (steps < INT32_MAX)
+			most = steps > 0 ? (int32_t) steps : 0;
+	}
 	kernel->scan_blocks(query->lut, query->groups, blocks, stride, n,
 						query->shift, query->start, sums, most, below);
 }

@@ -87,7 +87,7 @@ test_unit/%: test/unit/%.c $(topdir)/test/unit/tap.h $(UNIT_OBJS)
 
 # Times of src/kernel and of codes, level by level (about two minutes).
 .PHONY: bench-kernel
-bench-kernel: bench/kernel_bench.c $(filter src/kernel/% src/quant/r%,$(OBJS))
+bench-kernel: bench/kernel_bench.c $(filter src/kernel/% src/quant/r% src/quant/fastscan.o,$(OBJS))
 	@mkdir -p test_unit
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/kernel_bench.c,$^) $(filter %.o,$^) -o test_unit/kernel_bench $(LDFLAGS) -lm
 	test_unit/kernel_bench
@@ -104,6 +104,12 @@ bench-kmeans: bench/kmeans_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
 bench-codecs: bench/codec_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
 	@mkdir -p test_unit
 	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/codec_bench.c,$^) $(filter %.o,$^) -o test_unit/codec_bench $(LDFLAGS) -lm
+
+# The program that times searches over blocks of codes alone; bench/fastscan_faiss.py runs it beside FAISS.
+.PHONY: bench-fastscan
+bench-fastscan: bench/fastscan_bench.c $(filter src/kernel/% src/quant/%,$(OBJS))
+	@mkdir -p test_unit
+	$(CC) $(CFLAGS) $(CPPFLAGS) $(filter %/fastscan_bench.c,$^) $(filter %.o,$^) -o test_unit/fastscan_bench $(LDFLAGS) -lm
 
 # The program that times a graph build in memory, and judges the graph.
 .PHONY: bench-graph-build

@@ -4,8 +4,8 @@
  *	  How fast the kernels are, level by level; nothing of PostgreSQL.
  *
  *	make bench-kernel, or
- *	cc -O2 -ffp-contract=off -Isrc bench/kernel_bench.c src/kernel/[a-z]*.c src/quant/r*.c -lm -o kernel_bench
- *	taskset -c 0 ./kernel_bench [level [rows | panels | codes]]
+ *	cc -O2 -ffp-contract=off -Isrc bench/kernel_bench.c src/kernel/[a-z]*.c src/quant/[fr]*.c -lm -o kernel_bench
+ *	taskset -c 0 ./kernel_bench [level [rows | panels | codes | scan]]
  *
  * Each figure is the best of several short runs, which is what a shared
  * machine disturbs least.  "hot": the rows stay in the first-level cache.
@@ -22,6 +22,7 @@
 #include <time.h>
 
 #include "kernel/kernel.h"
+#include "quant/fastscan.h"
 #include "quant/rabitq.h"
 #include "quant/rotation.h"
 
@@ -352,6 +353,72 @@ bench_codes(const float *many)
 	fflush(stdout);
 }
 
+/*
+ * Blocks of 32 codes in the first-level cache: look-ups and what surrounds
+ * them, for a number of groups, which are as many parts of a PQ code or a
+ * quarter of the dimensions of a RaBitQ code; beside it, those codes row by row.
+ */
+static void
+bench_scan(const float *many)
+{
+	static const int groups[] = {16, 32, 48, 96, 192, 384};
+	static const char *const names[] = {
+		"tables of floats", "  nearest (pq)", "  estimates (pq)", "levels of a query", "fine levels", "  integers (rabitq)",
+		"  estimates (rabitq)", "row by row: integers", "  estimates"
+	};
+	double		ns[sizeof(names) / sizeof(names[0])][sizeof(groups) / sizeof(groups[0])] = {{0}};
+
+	for (size_t d = 0; d < sizeof(groups) / sizeof(groups[0]); d++)
+	{
+		int			g = groups[d];
+		size_t		size = fastscan_block_size(g);
+		int			n = (int) (HOT_BYTES / size) > 0 ? (int) (HOT_BYTES / size) : 1;
+		int			rows = n * FASTSCAN_ROWS;
+		const uint8_t *blocks = (const uint8_t *) many;
+		const RabitqFactor *factors = (const RabitqFactor *) many;
+		void	   *lut = random_floats(fastscan_query_size(g) / sizeof(float) + 16);
+		void	   *mem = random_floats(rabitq_query_size(g * 4) / sizeof(float) + 16);
+		int32_t    *sums = (int32_t *) random_floats(rows);
+		float	   *out = random_floats(rows);
+		uint32_t   *below = (uint32_t *) random_floats(n);
+		FastscanQuery query;
+		RabitqQuery rabitq;
+		int			job = 0;
+
+		TIME(1, fastscan_query_tables(&query, many, g, lut));
+		TIME(rows, fastscan_below(&query, 0, -1e9f, blocks, size, n, sums, below));
+		TIME(rows, fastscan_estimate(&query, 0, blocks, size, n, out));
+		if (g % 32 == 0)
+		{
+			rabitq_query_prepare(&rabitq, many, g * 4, 1, mem);
+			TIME(1, fastscan_query_rabitq(&query, &rabitq, lut));
+			TIME(1, fastscan_query_fine(&query, many, g * 4, lut));
+			TIME(rows, fastscan_scan(&query, 0, g, blocks, size, n, sums));
+			TIME(rows, fastscan_estimate_rabitq(&query, 0, blocks, size, factors, 0, n, out));
+			TIME(rows, kernel->code_dot(mem, g * 4, 1, blocks, rows, sums));
+			TIME(rows, rabitq_estimate(&rabitq, 0, blocks, factors, rows, out));
+		}
+		sink = out[0] + sums[0] + below[0];
+		free(lut);
+		free(mem);
+		free(sums);
+		free(out);
+		free(below);
+	}
+	printf("\n%s: ns for a query, or for one of the rows of blocks\n%-20s", kernel->name, "groups");
+	for (size_t d = 0; d < sizeof(groups) / sizeof(groups[0]); d++)
+		printf("%10d", groups[d]);
+	printf("\n");
+	for (size_t job = 0; job < sizeof(names) / sizeof(names[0]); job++)
+	{
+		printf("%-20s", names[job]);
+		for (size_t d = 0; d < sizeof(groups) / sizeof(groups[0]); d++)
+			printf("%10.*f", ns[job][d] < 100 ? 2 : 0, ns[job][d]);
+		printf("\n");
+	}
+	fflush(stdout);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -377,6 +444,11 @@ main(int argc, char **argv)
 				kernel = kernel_plain_table(level->level);
 				bench_codes(many);
 			}
+		}
+		if (part[0] == '\0' || strcmp(part, "scan") == 0)
+		{
+			kernel = level;
+			bench_scan(many);
 		}
 		if (part[0] == '\0' || strcmp(part, "panels") == 0)
 			bench_panels(level, many);

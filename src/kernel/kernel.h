@@ -157,6 +157,52 @@ typedef struct KernelTable
 							  int bits);
 
 	/*
+	 * Blocks of 32 codes of 4-bit numbers (quant/fastscan.h has the layout):
+	 * `groups` numbers a code, 0 .. KERNEL_SCAN_MAX_GROUPS; 16 bytes of a
+	 * block for each, and 16 bytes of the query's look-up table, which says
+	 * what each of the 16 values adds.  The look-up table is the same at
+	 * every level, has kernel_scan_lut_size(groups) bytes, and ends in zeros.
+	 * Groups 16 s + c, + 4, + 8 and + 12 (c < 4) are a set: what they add
+	 * together must not exceed 255, so a level may add up a set in bytes. All
+	 * [exact].
+	 *
+	 * scan_tables: the look-up table of 16 floats for each group.  An entry
+	 * is the float less the smallest one of its group, over step, to nearest
+	 * even; bias is the sum of the smallest, in KERNEL_CODE_LANES doubles. So
+	 * what a code's floats add up to is bias + step * its sum, off by step /
+	 * 2 for each group at most.  The step is the least that keeps the rule of
+	 * sets.  Floats beyond +-KERNEL_SCAN_LIMIT count as that, NaN as the
+	 * largest.
+	 *
+	 * scan_levels: that of the levels of a query (-63 .. 63), four to a
+	 * group, groups a multiple of 16: an entry is the sum of the levels whose
+	 * bit is set, less all negative ones.  So <u, levels> = 2 * sum - total
+	 * for a code u of -1 and 1, total being the sum of |levels|.  most is
+	 * what the largest set may add up to, for the caller to judge.
+	 *
+	 * scan_blocks: n blocks, one each `stride` bytes, at any address; sums[32
+	 * i + r] = start + (the sum of row r of block i << shift).  No byte
+	 * beyond the last block is read.  A part of all groups may be scanned,
+	 * with its part of the look-up table, if it begins and ends at a multiple
+	 * of 16 groups, or ends at the last one.
+	 *
+	 * If below is not NULL, bit r of below[i] says whether sums[32 i + r] <
+	 * limit.
+	 *
+	 * scan_estimate: out[i] = base + step * sums[i], each step rounded.
+	 */
+	void		(*scan_tables) (const float *tables, int groups, uint8_t *lut,
+								float *step, float *bias);
+	void		(*scan_levels) (const int8_t *levels, int groups, uint8_t *lut,
+								int32_t *total, int32_t *most);
+	void		(*scan_blocks) (const uint8_t *lut, int groups,
+								const uint8_t *blocks, size_t stride, int n,
+								int shift, int32_t start, int32_t *sums,
+								int32_t limit, uint32_t *below);
+	void		(*scan_estimate) (const int32_t *sums, int n, float step,
+								  float base, float *out);
+
+	/*
 	 * What quant/rabitq.c makes codes of; r_i = x_i - c_i, rounded to float.
 	 * Sums in KERNEL_CODE_LANES accumulators in double (element i goes to
 	 * lane i % KERNEL_CODE_LANES; lane j takes j + 8, j + 4, j + 2, j + 1),
@@ -200,6 +246,17 @@ static inline size_t
 kernel_code_query_size(int dims)
 {
 	return 64 + (size_t) dims * 4;
+}
+
+#define KERNEL_SCAN_ROWS		32	/* of a block */
+#define KERNEL_SCAN_MAX_GROUPS	4096
+#define KERNEL_SCAN_LIMIT		0x1p100f
+
+/* Bytes of a look-up table of scan_blocks(): whole sets. */
+static inline size_t
+kernel_scan_lut_size(int groups)
+{
+	return ((size_t) groups + 15) / 16 * 256;
 }
 
 /* The level in use: scalar until kernel_init(), never NULL. */

@@ -520,6 +520,7 @@ const KernelTable kernel_avx2_table = {
 	.half_unpack = avx2_half_unpack,
 	.half_pack = avx2_half_pack,
 	KERNEL_CODES(avx2),
+	KERNEL_SCAN(avx2),
 };
 
 #endif							/* __x86_64__ */

@@ -458,7 +458,8 @@ avx512_ip_panels(const float *x, size_t ldx, int nx, const float *panels,
 	.code_residual = avx512_code_residual, \
 	.code_fit = avx512_code_fit, \
 	.code_make = avx512_code_make, \
-	.hadamard = avx512_hadamard
+	.hadamard = avx512_hadamard, \
+	KERNEL_SCAN(avx512)
 
 const KernelTable kernel_avx512_table = {
 	COMMON,

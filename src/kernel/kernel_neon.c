@@ -490,6 +490,7 @@ const KernelTable kernel_neon_table = {
 	.half_unpack = neon_half_unpack,
 	.half_pack = neon_half_pack,
 	KERNEL_CODES(neon),
+	KERNEL_SCAN(neon),
 };
 
 #endif							/* __aarch64__ */

@@ -186,14 +186,78 @@ extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
 	.code_make = level##_code_make, \
 	.hadamard = level##_hadamard
 
+/* kernel_scan_*.c: look-ups in blocks of codes */
+#define KERNEL_DECLARE_SCAN(level) \
+extern void level##_scan_tables(const float *tables, int groups, \
+								uint8_t *lut, float *step, float *bias); \
+extern void level##_scan_levels(const int8_t *levels, int groups, \
+								uint8_t *lut, int32_t *total, \
+								int32_t *most); \
+extern void level##_scan_blocks(const uint8_t *lut, int groups, \
+								const uint8_t *blocks, size_t stride, int n, \
+								int shift, int32_t start, int32_t *sums, \
+								int32_t limit, uint32_t *below); \
+extern void level##_scan_estimate(const int32_t *sums, int n, float step, \
+								  float base, float *out)
+
+#define KERNEL_SCAN(level) \
+	.scan_tables = level##_scan_tables, \
+	.scan_levels = level##_scan_levels, \
+	.scan_blocks = level##_scan_blocks, \
+	.scan_estimate = level##_scan_estimate
+
 KERNEL_DECLARE_CODES(scalar);
+KERNEL_DECLARE_SCAN(scalar);
 #if defined(__x86_64__)
 KERNEL_DECLARE_CODES(avx2);
+KERNEL_DECLARE_SCAN(avx2);
 KERNEL_DECLARE_CODES(avx512);
+KERNEL_DECLARE_SCAN(avx512);
 KERNEL_DECLARE_CODES(avx512v);
 #elif defined(__aarch64__)
 KERNEL_DECLARE_CODES(neon);
+KERNEL_DECLARE_SCAN(neon);
 #endif
+
+/* Sets of groups (kernel.h): 16 groups are four sets of four. */
+#define KERNEL_SCAN_SETS	16
+
+/* So many groups add up to 16 bits at most: 1,024 / 4 * 255 = 65,280. */
+#define KERNEL_SCAN_PART	1024
+
+/*
+ * scan_blocks prefetches so many bytes ahead of the 256 at work: where blocks come from
+ * beyond the second-level cache it gains a fifth, else it costs nothing.
+ */
+#define KERNEL_SCAN_AHEAD	2048
+
+/*
+ * What the largest set may add up to before entries are rounded, each by 1 / 2
+ * at most and a little for the arithmetic.
+ */
+#define KERNEL_SCAN_TOP		252.0f
+
+/*
+ * For four groups of 16 bytes, of 16 levels: at [i][16 g + value] the place of
+ * level i of group g if bit i of value is set, else 255, which shuffles take
+ * for 0; at [4][...] the first place of group g.
+ */
+extern const uint8_t kernel_scan_places[5][64];
+
+/* 1 / the step of a look-up table whose largest set spans `most`; 0: all entries are 0 */
+static inline float
+kernel_scan_inverse(float most, float *step)
+{
+	float		inverse = KERNEL_SCAN_TOP / most;
+
+	if (!(inverse <= 0x1.fffffep127f))
+	{
+		*step = 0;
+		return 0;
+	}
+	*step = most / KERNEL_SCAN_TOP;
+	return inverse;
+}
 
 /* kernel_scalar.c and its faster relatives */
 extern const KernelTable kernel_scalar_table;

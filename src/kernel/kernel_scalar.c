@@ -206,4 +206,5 @@ const KernelTable kernel_scalar_table = {
 	.half_unpack = scalar_half_unpack,
 	.half_pack = scalar_half_pack,
 	KERNEL_CODES(scalar),
+	KERNEL_SCAN(scalar),
 };

@@ -119,6 +119,12 @@ rabitq_query_size(int code_dims)
 	return levels_offset(code_dims) + (size_t) code_dims;
 }
 
+const int8_t *
+rabitq_query_levels(const RabitqQuery *query)
+{
+	return (const int8_t *) query->mem + levels_offset(query->code_dims);
+}
+
 void
 rabitq_query_prepare(RabitqQuery *query, const float *q, int code_dims,
 					 int bits, void *mem)

@@ -83,6 +83,9 @@ extern size_t rabitq_query_size(int code_dims);
 extern void rabitq_query_prepare(RabitqQuery *query, const float *q,
 								 int code_dims, int bits, void *mem);
 
+/* Its levels, code_dims of them. */
+extern const int8_t *rabitq_query_levels(const RabitqQuery *query);
+
 /*
  * estimates[i] = base + factors[i].add + factors[i].mul * <u_i, q> for n
  * contiguous codes.  base is |q - c|^2, or S - 2 <q, c>.  The integers behind it

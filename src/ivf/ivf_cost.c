@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_cost.c
- *	  ivfflatcostestimate.
+ *	  ivfcostestimate.
  *
  * A scan pays before its first row: the centroids are ranked and the first
  * batch of lists is read (startup cost).  Asked for every row it reads the
@@ -39,14 +39,14 @@ fixed_pages(const IvfMetaPageData *meta)
 }
 
 void
-ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
+ivfcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 					Cost *startup_cost, Cost *total_cost,
 					Selectivity *selectivity, double *correlation,
 					double *pages)
 {
 	GenericCosts costs = {0};
 	IvfMetaPageData meta;
-	IvfflatSearch search;
+	IvfSearch search;
 	Relation	index;
 	double		random_page_cost;
 	double		seq_page_cost;
@@ -77,7 +77,7 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 
 	index = index_open(path->indexinfo->indexoid, NoLock);
 	ivf_meta_read(index, &meta);
-	ivfflat_search_options(index, &search);
+	ivf_search_options(index, meta.codec != CODEC_NONE, &search);
 	index_close(index, NoLock);
 	get_tablespace_page_costs(path->indexinfo->reltablespace,
 							  &random_page_cost, &seq_page_cost);

@@ -63,9 +63,6 @@
 #define KMEANS_SEED			0x6B6D6E73
 #define KMEANS_ITERATIONS	10
 
-/* The codec learns from so many rows: 64 for each of 256 centroids of pq. */
-#define TRAIN_ROWS			16384
-
 /* Where things lie in the area, in bytes from its beginning. */
 typedef struct IvfArea
 {
@@ -980,9 +977,9 @@ write_index(IvfBuild *build)
 	if (codes)
 		ivf_calibrate_codec(&meta, &codec, centroids,
 							(float *) (build->area + shared->area.work_centroids),
-							(float *) (build->area + shared->area.sample), shared->sample_n,
-							(float *) (build->area + shared->area.queries), shared->nqueries,
-							shared->copy_distance);
+							(float *) (build->area + shared->area.sample) +
+							(Size) shared->train_n * shared->dims,
+							shared->sample_n - shared->train_n, shared->copy_distance);
 	metabuf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
 	ivf_meta_write(index, metabuf, &meta);
 	page_release(metabuf);
@@ -1039,7 +1036,7 @@ plan_participants(IvfBuildShared *plan, int participants, Size memory)
 	plan->nqueries = (int) Min(memory / 16 / (sizeof(float) * plan->dims),
 							   IVF_CALIBRATION_QUERIES);
 	plan->train_n = codec_train_parts(&plan->codec) == 0 ? 0 :
-		(int) Min(Min(plan->sample_n, TRAIN_ROWS),
+		(int) Min(Min(plan->sample_n * 4.0 / 5, IVF_TRAIN_ROWS),
 				  Max(memory / 4 / (sizeof(float) * plan->dims), 1));
 	plan_area(&plan->area, &plan->kmeans, &plan->codec, plan->train_n, plan->nqueries);
 	plan->sort_mem = (int) Max(memory / 1024 / 2 / participants, 64);

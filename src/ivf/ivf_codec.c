@@ -184,19 +184,26 @@ list_of(const IvfMetaPageData *meta, const float *centroids, const float *value,
 }
 
 /*
- * Measure the estimates' errors on sampled queries and their nearest sampled
- * rows, which are like those that a search must not miss, and set the widths:
+ * Measure the estimates' errors on sampled rows, taken as queries, and their nearest
+ * ones, which are like those that a search must not miss, and set the widths:
  * for each recall the one that a share WIDTH_MISSES of the misses allowed
  * exceeds.  A row whose error exceeds it is missed only where ten others are
  * nearer than its bound; so the share of rows missed is smaller than that
- * (README.md).  The sample has unit length unless the metric is L2.
+ * (README.md).  The sample is in random order, and has unit length unless the
+ * metric is L2; no row of it is one that the codec has learnt from, and knows too
+ * well.
  */
-#define WIDTH_MISSES	0.5
+#define WIDTH_MISSES	0.25
+#define FLOOR_MARGIN	1.1f
+
+/* With fewer errors measured, trust no estimate */
+#define ERRORS_ENOUGH	100
+#define WIDTH_UNKNOWN	1e6f
 
 void
 ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *centroids,
 					const float *work_centroids, const float *sample, int n,
-					const float *queries, int nqueries, float copy_distance)
+					float copy_distance)
 {
 	int			dims = meta->dims;
 	double		work = (double) Max((double) n, (double) meta->lists * ERROR_NEIGHBOURS) * dims;
@@ -207,18 +214,20 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	float	   *scratch = palloc(sizeof(float) * 2 * codec->work_dim);
 	uint8_t    *code = palloc(codec->code_size);
 	void	   *memory = palloc(codec_query_memory(codec) + 64);
+	float	   *own;			/* estimates of the queries themselves */
+	int			nqueries = Min(n, ERROR_QUERIES);
 	int			nerrors = 0;
 	double		sum = 0;
 
-	nqueries = Min(nqueries, ERROR_QUERIES);
 	nqueries = Min(nqueries, (int) Max(ERROR_WORK / work, 16));
-	n = (int) Min(n, Max(ERROR_WORK / nqueries / dims, 1000));
+	n = (int) Min(n, Max(ERROR_WORK / Max(nqueries, 1) / dims, 1000));
 	distances = palloc_extended(sizeof(float) * Max(n, meta->lists), MCXT_ALLOC_HUGE);
+	own = palloc(sizeof(float) * Max(nqueries, 1));
 	errors = palloc(sizeof(float) * Max(nqueries, 1) * ERROR_NEIGHBOURS);
 
 	for (int i = 0; i < nqueries; i++)
 	{
-		const float *query = queries + (Size) i * dims;
+		const float *query = sample + (Size) i * dims;
 		CodecQuery	coded;
 		float		nearest[ERROR_NEIGHBOURS];
 		int			which[ERROR_NEIGHBOURS];
@@ -247,9 +256,9 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 
 		codec_transform(codec, query, q);
 		codec_query_begin(&coded, codec, q, (void *) TYPEALIGN(64, memory));
-		for (int j = 0; j < found; j++)
+		for (int j = -1; j < found; j++)
 		{
-			const float *row = sample + (Size) which[j] * dims;
+			const float *row = j < 0 ? query : sample + (Size) which[j] * dims;
 			uint32		list = list_of(meta, centroids, row, distances);
 			const float *centroid = work_centroids + (Size) list * codec->work_dim;
 			float		factors[CODEC_MAX_FACTORS];
@@ -259,15 +268,31 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 			codec_encode(codec, value, centroid, scratch, code, factors);
 			codec_query_list(&coded, centroid, kernel->l2sq(q, centroid, codec->work_dim));
 			codec_estimate(&coded, 0, code, factors, 1, &estimate);
+			if (j < 0)
+			{
+				own[i] = estimate;
+				continue;
+			}
 			errors[nerrors] = codec_error(&coded, factors, estimate, nearest[j]);
 			sum += (double) errors[nerrors] * errors[nerrors];
 			nerrors++;
 		}
 	}
 	qsort(errors, nerrors, sizeof(float), cmp_float);
+	if (nqueries > 0)
+	{
+		/* somewhat more than any of these: they are few */
+		qsort(own, nqueries, sizeof(float), cmp_float);
+		meta->code_floor = codec->kind == CODEC_RABITQ ? 0 :
+			Max(Min(own[nqueries - 1] * FLOOR_MARGIN, FLT_MAX), 0);
+	}
 
 	meta->code_error = nerrors > 0 ? (float) Min(sqrt(sum / nerrors), FLT_MAX) : 0;
-	for (int t = 0; t < meta->num_targets && nerrors > 0; t++)
+	if (nerrors < ERRORS_ENOUGH)
+		meta->code_error = WIDTH_UNKNOWN;
+	for (int t = 0; t < meta->num_targets && nerrors < ERRORS_ENOUGH; t++)
+		meta->targets[t].width = WIDTH_UNKNOWN;
+	for (int t = 0; t < meta->num_targets && nerrors >= ERRORS_ENOUGH; t++)
 	{
 		int			rank = (int) ceil((1 - WIDTH_MISSES * (1 - meta->targets[t].recall)) * nerrors) - 1;
 
@@ -276,6 +301,7 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 
 	pfree(distances);
 	pfree(errors);
+	pfree(own);
 	pfree(value);
 	pfree(q);
 	pfree(scratch);

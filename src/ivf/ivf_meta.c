@@ -100,7 +100,7 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 		 meta->code.blocks < (state_floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS ||
 		 (uint64) meta->code.start + meta->code.blocks > nblocks))
 		return "The extent of what the codec has learnt does not fit the codec.";
-	if (!(meta->code_error >= 0))
+	if (!(meta->code_error >= 0) || !(meta->code_floor >= 0))
 		return "The error of the codec is out of range.";
 	if (meta->lists < 1 || meta->lists_alive < 1 || meta->lists_alive > meta->lists ||
 		meta->lists > (uint64) IVF_MAX_EXTENTS * IVF_MAX_LISTS)

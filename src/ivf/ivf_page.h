@@ -211,6 +211,8 @@ typedef struct IvfTarget
  *	928		8		seed of the codec
  *	936		12		extent of what the codec has learnt
  *	948		4		error: of the estimates, root mean square, in units
+ *	952		4		floor: estimates up to it may be of the query itself
+ *	956		4		unused, 0
  */
 typedef struct IvfMetaPageData
 {
@@ -237,6 +239,8 @@ typedef struct IvfMetaPageData
 	uint64		code_seed;
 	IvfExtent	code;
 	float		code_error;
+	float		code_floor;
+	uint32		unused;
 } IvfMetaPageData;
 
 typedef IvfMetaPageData *IvfMetaPage;
@@ -245,7 +249,7 @@ typedef IvfMetaPageData *IvfMetaPage;
 StaticAssertDecl(offsetof(IvfMetaPageData, dir) == 132, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 904, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, code_seed) == 928, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 952, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 960, "metapage layout");
 
 
 /*

@@ -93,9 +93,14 @@ extern void ivf_encode_row(const Codec *codec, Metric metric, const float *centr
 						   const IvfRowData *row, float *scratch, char *out);
 extern void ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec,
 								const float *centroids, const float *work_centroids,
-								const float *sample, int n, const float *queries,
-								int nqueries, float copy_distance);
+								const float *sample, int n, float copy_distance);
 extern float ivf_width_for(const IvfMetaPageData *meta, double recall);
+
+/*
+ * pq and sq8 learn from so many rows, 64 for each of 256 centroids, or from four
+ * fifths of the sample: the errors of the rest are measured.
+ */
+#define IVF_TRAIN_ROWS		16384
 
 /* ivf_sample.c: what a build learns before it begins */
 typedef struct IvfSample

@@ -27,6 +27,8 @@
 #define POINTS_PER_LIST		128
 #define POINTS_PER_LIST_MIN 64
 #define POINTS_ENOUGH		128000
+/* enough to measure the errors of codes that need no training */
+#define CODEC_ROWS			1000
 
 typedef struct SampleState
 {
@@ -99,6 +101,8 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 						 codec != NULL);
 	wanted = Max(Min((double) sample->lists * POINTS_PER_LIST, POINTS_ENOUGH),
 				 (double) sample->lists * POINTS_PER_LIST_MIN);
+	if (codec != NULL)
+		wanted = Max(wanted, codec_train_parts(codec) > 0 ? IVF_TRAIN_ROWS * 5.0 / 4 : CODEC_ROWS);
 	wanted = Min(wanted, ceil(sample->rows * 1.1));
 	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
 	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));

@@ -70,7 +70,8 @@ typedef struct IvfScanState
 	float		query_normsq;
 	float	   *sums;			/* of one page's rows */
 	IvfLayout	layout;
-	bool		exact;			/* ivfpq: distances come from the table */
+	bool		exact;			/* ivfpq: distances come from the table ... */
+	bool		all_exact;		/* ... for every row gathered, whatever its code says */
 	int			rerank_k;		/* so many at a time; 0: by their bounds */
 	int			made_exact;		/* of the rerank_k at hand */
 	float		width;			/* of the estimates */
@@ -211,7 +212,10 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 	state->exact = search->rerank != RERANK_NONE && state->query != NULL;
 	state->rerank_k = state->exact ? search->rerank_k : 0;
 	state->made_exact = 0;
-	/* with probes set, the lists decide and not the codes */
+	/* who asks for everything gets it: probes = lists misses nothing in ivfflat, either */
+	state->all_exact = state->exact && state->rerank_k == 0 &&
+		(search->probes > 0 ? search->probes >= state->meta.lists : search->target_recall >= 1);
+	/* with fewer probes set, the lists decide and not the codes */
 	state->width = !state->exact || state->rerank_k > 0 ? 0 :
 		ivf_width_for(&state->meta, search->probes > 0 ?
 					  Max(search->target_recall, 0.99) : search->target_recall);
@@ -236,6 +240,7 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 			(float) (state->query[i] / state->query_norm);
 	codec_transform(codec, value, work);
 	codec_query_begin(&state->coded, codec, work, state->coded.scratch);
+	state->coded.floor = state->meta.code_floor;
 	pfree(value);
 
 	if (codec->kind == CODEC_SQ8)
@@ -373,7 +378,7 @@ gather_codes(Relation index, IvfScanState *state, BlockNumber blkno, Page page, 
 	int			parts = Min(n, PREFETCH_PARTS);
 	bool		keep_order = !state->exact && state->iterative_scan == ITERATIVE_SCAN_STRICT;
 
-	if (state->query == NULL)
+	if (state->query == NULL || state->all_exact)
 		memset(state->sums, 0, sizeof(float) * n);
 	else
 		for (int part = 0; part < parts; part++)
@@ -393,7 +398,10 @@ gather_codes(Relation index, IvfScanState *state, BlockNumber blkno, Page page, 
 
 		if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) == InvalidBlockNumber))
 			page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
-		if (layout->has_norms)
+		/* nothing is less: so they come in the order of the table */
+		if (state->all_exact)
+			bound = -get_float8_infinity();
+		else if (layout->has_norms)
 			bound = (bound / 2 - 1) * *ivf_page_norms(page, layout, i);
 		if (keep_order && bound < state->last_distance)
 			state->dropped++;
@@ -406,6 +414,8 @@ gather_codes(Relation index, IvfScanState *state, BlockNumber blkno, Page page, 
 static inline double
 bound_distance(const IvfScanState *state, double bound)
 {
+	if (state->all_exact)
+		return bound;
 	switch ((Metric) state->meta.metric)
 	{
 		case METRIC_L2:
@@ -569,7 +579,7 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, ItemPointe
 			exact = row_distance(state, kernel->ip(state->query, value, state->meta.dims),
 								 state->meta.metric == METRIC_COSINE ?
 								 kernel->normsq(value, state->meta.dims) : 0);
-		if (state->iterative_scan == ITERATIVE_SCAN_STRICT && exact < state->last_distance)
+		if (state->iterative_scan != ITERATIVE_SCAN_RELAXED && exact < state->last_distance)
 			state->dropped++;
 		else
 			ivf_rerank_put(state->rerank, exact, tid);

@@ -189,6 +189,7 @@ codec_query_begin(CodecQuery *query, const Codec *codec, const float *q, void *m
 	void	   *rest = (char *) memory + aligned(sizeof(float) * codec->work_dim);
 
 	query->codec = codec;
+	query->floor = 0;
 	query->q = q;
 	query->scratch = memory;
 	query->tables = rest;
@@ -260,6 +261,8 @@ codec_estimate(const CodecQuery *query, float width, const uint8_t *codes,
 		float		estimate = positive(out[i]);
 
 		out[i] = estimate - width * sqrtf(estimate);
+		if (width > 0 && estimate <= query->floor)
+			out[i] = 0;
 	}
 }
 

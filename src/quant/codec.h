@@ -29,6 +29,9 @@
  *	CODEC_PQ, CODEC_SQ8			sqrt(E)
  *
  * How many units hold which share of the errors is measured (codec_error()).
+ * Where q is x itself, or nearly, pq and sq8 estimate twice the error of the code
+ * and not 0, which is no matter of units: an estimate below `floor` has the bound
+ * 0.  (rabitq has no error along the residual.)
  *
  * "Codec's space": rabitq works on rotated vectors, padded to work_dim floats; the
  * others on vectors as they are.  Codes and factors are the same at every SIMD
@@ -125,6 +128,7 @@ typedef struct CodecQuery
 	float		base;
 	float		sq8_base;
 	float		spread;			/* sqrt(base) */
+	float		floor;			/* the caller's, after codec_query_begin(), which sets 0 */
 } CodecQuery;
 
 /* memory: codec_query_memory() bytes at a multiple of 64. */

@@ -79,6 +79,23 @@ SELECT count(*) FILTER (WHERE (SELECT b.id FROM born b ORDER BY b.v <=> a.v LIMI
 DROP TABLE born;
 RESET client_min_messages;
 
+-- pages of codes as rows
+-- from the index's file, as contrib need not be installed
+CREATE FUNCTION page(index regclass, block int) RETURNS bytea LANGUAGE sql AS
+$$ SELECT pg_read_binary_file(pg_relation_filepath(index), block * 8192, 8192) $$;
+CREATE TABLE seen (id int, v vector(16));
+INSERT INTO seen SELECT i, grouped(i, 16, 0) FROM generate_series(1, 300) i;
+CREATE INDEX seen_v ON seen USING ivfpq (v vector_ip_ops) WITH (lists = 3, bits = 1);
+CHECKPOINT;
+SELECT codec, row_size, lists, code_bits, code_parts, code_blocks, code_error > 0 AS error, cardinality(target_widths), flaw
+FROM ivf_metapage_info(page('seen_v', 0));
+SELECT count(*), count(DISTINCT tid), min(cardinality(factors)), min(length(code)), max(length(code)), bool_and(norm > 0)
+FROM ivf_list_info(page('seen_v', 1)) l, ivf_code_items(page('seen_v', l.head::int), page('seen_v', 0));
+SELECT * FROM ivf_code_items(page('seen_v', 3), page('seen_v', 3));
+SELECT * FROM ivf_code_items(page('seen_v', 1), page('seen_v', 0));
+DROP TABLE seen;
+DROP FUNCTION page;
+
 -- an expression; a partial index; HOT chains; rows that others delete or have not committed
 CREATE TABLE hot (id int, n int DEFAULT 0, a real[], keep bool) WITH (fillfactor = 50);
 INSERT INTO hot (id, a, keep) SELECT i, grouped(i, 8, 0)::real[], i % 2 = 0 FROM generate_series(1, 500) i;

@@ -35,7 +35,7 @@
 
 /* of ivf_calibrate_codec() */
 #define ERROR_NEIGHBOURS	10
-#define ERROR_QUERIES		128
+#define ERROR_QUERIES		256
 #define ERROR_WORK			(2e9)	/* multiplications */
 
 /*
@@ -189,15 +189,16 @@ list_of(const IvfMetaPageData *meta, const float *centroids, const float *value,
  * for each recall the one that a share WIDTH_MISSES of the misses allowed
  * exceeds.  A row whose error exceeds it is missed only where ten others are
  * nearer than its bound; so the share of rows missed is smaller than that
- * (README.md).  The sample is in random order, and has unit length unless the
+ * (README.md).  Real queries are harder than rows, so of these the half counts
+ * whose neighbours are farther away.  The sample is in random order, and has unit length unless the
  * metric is L2; no row of it is one that the codec has learnt from, and knows too
  * well.
  */
-#define WIDTH_MISSES	0.25
+#define WIDTH_MISSES	0.12
 #define FLOOR_MARGIN	1.1f
 
 /* With fewer errors measured, trust no estimate */
-#define ERRORS_ENOUGH	100
+#define ERRORS_ENOUGH	50
 #define WIDTH_UNKNOWN	1e6f
 
 void
@@ -215,6 +216,9 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	uint8_t    *code = palloc(codec->code_size);
 	void	   *memory = palloc(codec_query_memory(codec) + 64);
 	float	   *own;			/* estimates of the queries themselves */
+	float	   *farthest;		/* of the queries' neighbours: distance */
+	float	   *by_farthest;
+	int		   *ends;			/* where a query's errors end */
 	int			nqueries = Min(n, ERROR_QUERIES);
 	int			nerrors = 0;
 	double		sum = 0;
@@ -223,6 +227,9 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	n = (int) Min(n, Max(ERROR_WORK / Max(nqueries, 1) / dims, 1000));
 	distances = palloc_extended(sizeof(float) * Max(n, meta->lists), MCXT_ALLOC_HUGE);
 	own = palloc(sizeof(float) * Max(nqueries, 1));
+	farthest = palloc(sizeof(float) * Max(nqueries, 1));
+	by_farthest = palloc(sizeof(float) * Max(nqueries, 1));
+	ends = palloc(sizeof(int) * Max(nqueries, 1));
 	errors = palloc(sizeof(float) * Max(nqueries, 1) * ERROR_NEIGHBOURS);
 
 	for (int i = 0; i < nqueries; i++)
@@ -274,16 +281,35 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 				continue;
 			}
 			errors[nerrors] = codec_error(&coded, factors, estimate, nearest[j]);
-			sum += (double) errors[nerrors] * errors[nerrors];
 			nerrors++;
 		}
+		farthest[i] = found > 0 ? nearest[found - 1] : 0;
+		ends[i] = nerrors;
+	}
+
+	/* leave the easy half out */
+	if (nqueries > 0)
+	{
+		int			kept = 0;
+
+		memcpy(by_farthest, farthest, sizeof(float) * nqueries);
+		qsort(by_farthest, nqueries, sizeof(float), cmp_float);
+		for (int i = 0; i < nqueries; i++)
+			if (farthest[i] >= by_farthest[nqueries / 2])
+				for (int j = i > 0 ? ends[i - 1] : 0; j < ends[i]; j++)
+				{
+					errors[kept] = errors[j];
+					sum += (double) errors[j] * errors[j];
+					kept++;
+				}
+		nerrors = kept;
 	}
 	qsort(errors, nerrors, sizeof(float), cmp_float);
 	if (nqueries > 0)
 	{
 		/* somewhat more than any of these: they are few */
 		qsort(own, nqueries, sizeof(float), cmp_float);
-		meta->code_floor = codec->kind == CODEC_RABITQ ? 0 :
+		meta->code_floor = codec->kind != CODEC_SQ8 ? 0 :
 			Max(Min(own[nqueries - 1] * FLOOR_MARGIN, FLT_MAX), 0);
 	}
 
@@ -302,6 +328,9 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	pfree(distances);
 	pfree(errors);
 	pfree(own);
+	pfree(farthest);
+	pfree(by_farthest);
+	pfree(ends);
 	pfree(value);
 	pfree(q);
 	pfree(scratch);

@@ -25,6 +25,12 @@
 #include "guc.h"
 #include "ivf/ivf_private.h"
 
+/*
+ * Rows that ivfpq makes exact before the first ones go out: some dozens, by
+ * measurement; those of the table's pages that are cached are most often these.
+ */
+#define EXACT_ROWS	50
+
 /* Pages of directory, centroids and metapage: read by every scan. */
 static double
 fixed_pages(const IvfMetaPageData *meta)
@@ -123,6 +129,16 @@ ivfcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	*total_cost = *startup_cost + rest +
 		cpu_index_tuple_cost * tuples +
 		2 * cpu_operator_cost * tuples * log2(tuples);
+	if (meta.codec != CODEC_NONE && search.rerank != RERANK_NONE)
+	{
+		/* no more than a quarter of what reading the table would be charged */
+		double		exact = Min(EXACT_ROWS * random_page_cost,
+								path->indexinfo->rel->pages * seq_page_cost / 4);
+
+		exact += Min(EXACT_ROWS, tuples) * cpu_tuple_cost;
+		*startup_cost += exact;
+		*total_cost += exact + (cpu_tuple_cost + cpu_operator_cost) * tuples;
+	}
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = costs.numIndexPages;

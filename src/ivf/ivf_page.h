@@ -312,7 +312,7 @@ ivf_layout(const IvfMetaPageData *meta, IvfLayout *layout)
 	if (!layout->codes)
 		return;
 	layout->has_norms = meta->metric == METRIC_IP;
-	layout->nfactors = meta->codec == CODEC_RABITQ ? 2 : meta->codec == CODEC_PQ ? 1 : 0;
+	layout->nfactors = meta->codec == CODEC_SQ8 ? 0 : 2;
 	layout->code_size = meta->row_size - sizeof(ItemPointerData) -
 		sizeof(float) * (layout->nfactors + layout->has_norms);
 	layout->factors_at = TYPEALIGN(sizeof(float), sizeof(ItemPointerData) * layout->max_rows);

@@ -11,6 +11,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Least share of a residual that pq's code must reach along it */
+#define MIN_ALONG	0.1
+
 static size_t
 aligned(size_t bytes)
 {
@@ -34,7 +37,7 @@ codec_init(Codec *codec, CodecKind kind, int dim, int bits, int m, uint64_t seed
 			if ((bits != 4 && bits != 8) || m < 1 || m > dim)
 				return false;
 			codec->pq = (PqShape) {dim, m, bits};
-			codec->nfactors = 1;
+			codec->nfactors = 2;
 			codec->code_size = pq_code_size(&codec->pq);
 			return true;
 		case CODEC_RABITQ:
@@ -152,12 +155,23 @@ codec_encode(const Codec *codec, const float *x, const float *c, float *scratch,
 			break;
 		case CODEC_PQ:
 			{
-				double		add = pq_encode(&codec->pq, codec->state, residual, code);
+				double		rr = 0;
+				double		along = 0;	/* <r', r> */
+				double		centre = 0; /* <r', c> */
+				double		k;
 
+				(void) pq_encode(&codec->pq, codec->state, residual, code);
 				pq_decode(&codec->pq, codec->state, code, decoded);
 				for (int d = 0; d < codec->dim; d++)
-					add += decoded[d] * ((double) decoded[d] + 2.0 * c[d]);
-				factors[0] = to_factor(add);
+				{
+					rr += (double) residual[d] * residual[d];
+					along += (double) decoded[d] * residual[d];
+					centre += (double) decoded[d] * c[d];
+				}
+				/* a code that says next to nothing of r: leave it at |r|^2 */
+				k = along > rr * MIN_ALONG ? rr / along : 0;
+				factors[0] = to_factor(rr + 2 * k * centre);
+				factors[1] = to_factor(-2 * k);
 				break;
 			}
 		case CODEC_SQ8:
@@ -195,13 +209,7 @@ codec_query_begin(CodecQuery *query, const Codec *codec, const float *q, void *m
 	query->tables = rest;
 	query->levels = rest;
 	if (codec->kind == CODEC_PQ)
-	{
-		size_t		n = pq_table_floats(&codec->pq);
-
 		pq_tables_ip(&codec->pq, codec->state, q, query->tables);
-		for (size_t i = 0; i < n; i++)
-			query->tables[i] *= 2;
-	}
 }
 
 void
@@ -246,9 +254,10 @@ codec_estimate(const CodecQuery *query, float width, const uint8_t *codes,
 					out[i] += width * factors[2 * i + 1];	/* mul <= 0 */
 			return;
 		case CODEC_PQ:
-			pq_estimate(&codec->pq, query->tables, query->base, codes, n, out);
+			/* the tables are of -<q, r'> */
+			pq_estimate(&codec->pq, query->tables, 0, codes, n, out);
 			for (int i = 0; i < n; i++)
-				out[i] = positive(out[i] + factors[i]);
+				out[i] = query->base + factors[2 * i] - factors[2 * i + 1] * out[i];
 			break;
 		case CODEC_SQ8:
 			sq8_estimate_l2sq(&codec->range, query->scratch, query->sq8_base, codes, n, out);

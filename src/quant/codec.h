@@ -12,12 +12,14 @@
  *
  *	KIND			FACTORS		ESTIMATE
  *	CODEC_RABITQ	add, mul	base + add + mul <u, q - c>		(rabitq.h)
- *	CODEC_PQ		add			base + add - 2 <q, r'>
+ *	CODEC_PQ		add, mul	base + add + mul <q, r'>
  *	CODEC_SQ8		-			|(q - c) - r'|^2
  *
- * r' is what a code stands for.  add of pq is |r'|^2 + 2 <c, r'> + |r - r'|^2: the
- * tables of products depend on the query alone, not on the list, and the error's
- * own square, which every distance to r' lacks, is made good.
+ * r' is what a code stands for.  pq does with it what rabitq does with its u: with
+ * k = |r|^2 / <r', r>, k r' has no error along r itself, so that near neighbours,
+ * whose q - c is much like r, are not put too far away; add = |r|^2 + 2 k <c, r'>,
+ * mul = -2 k.  The tables of products depend on the query alone,
+ * not on the list.
  *
  * Other metrics come down to this one: see ivf/ivf_codec.c.
  *
@@ -29,9 +31,9 @@
  *	CODEC_PQ, CODEC_SQ8			sqrt(E)
  *
  * How many units hold which share of the errors is measured (codec_error()).
- * Where q is x itself, or nearly, pq and sq8 estimate twice the error of the code
+ * Where q is x itself, or nearly, sq8 estimates the square of the code's error
  * and not 0, which is no matter of units: an estimate below `floor` has the bound
- * 0.  (rabitq has no error along the residual.)
+ * 0.  (The others have no error along the residual.)
  *
  * "Codec's space": rabitq works on rotated vectors, padded to work_dim floats; the
  * others on vectors as they are.  Codes and factors are the same at every SIMD

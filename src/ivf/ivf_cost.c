@@ -52,7 +52,7 @@ ivfcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 {
 	GenericCosts costs = {0};
 	IvfMetaPageData meta;
-	IvfSearch search;
+	IvfSearch	search;
 	Relation	index;
 	double		random_page_cost;
 	double		seq_page_cost;
@@ -136,6 +136,11 @@ ivfcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 								path->indexinfo->rel->pages * seq_page_cost / 4);
 
 		exact += Min(EXACT_ROWS, tuples) * cpu_tuple_cost;
+		/* all lists asked for: every row, in the order of the table (ivf_scan.c) */
+		if (search.rerank_k == 0 &&
+			(search.probes > 0 ? search.probes >= meta.lists : search.target_recall >= 1))
+			exact = path->indexinfo->rel->pages * seq_page_cost +
+				(cpu_tuple_cost + cpu_operator_cost) * tuples;
 		*startup_cost += exact;
 		*total_cost += exact + (cpu_tuple_cost + cpu_operator_cost) * tuples;
 	}

@@ -99,9 +99,9 @@ ivf_insert_value(Relation index, Datum value, ItemPointer tid)
 
 bool
 ivfinsert(Relation index, Datum *values, bool *isnull,
-			  ItemPointer heap_tid, Relation heap,
-			  IndexUniqueCheck checkUnique, bool indexUnchanged,
-			  IndexInfo *indexInfo)
+		  ItemPointer heap_tid, Relation heap,
+		  IndexUniqueCheck checkUnique, bool indexUnchanged,
+		  IndexInfo *indexInfo)
 {
 	if (!isnull[0])
 		(void) ivf_insert_value(index, values[0], heap_tid);

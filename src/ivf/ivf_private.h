@@ -142,7 +142,7 @@ extern double ivf_effort_for(const IvfMetaPageData *meta, double recall, double 
 
 /* ivf_build.c */
 extern IndexBuildResult *ivfbuild(Relation heap, Relation index,
-									  IndexInfo *indexInfo);
+								  IndexInfo *indexInfo);
 extern void ivfbuildempty(Relation index);
 
 /* ivf_insert.c */
@@ -151,9 +151,9 @@ extern bool ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, 
 extern uint32 ivf_nearest_list(Relation index, const IvfMetaPageData *meta,
 							   const float *value);
 extern bool ivfinsert(Relation index, Datum *values, bool *isnull,
-						  ItemPointer heap_tid, Relation heap,
-						  IndexUniqueCheck checkUnique, bool indexUnchanged,
-						  IndexInfo *indexInfo);
+					  ItemPointer heap_tid, Relation heap,
+					  IndexUniqueCheck checkUnique, bool indexUnchanged,
+					  IndexInfo *indexInfo);
 
 /* ivf_rerank.c: exact distances of a scan's rows */
 typedef struct IvfRerank IvfRerank;
@@ -184,17 +184,17 @@ ivf_look_ahead(int probes)
 extern uint64 ivf_session_dropped;
 extern IndexScanDesc ivfbeginscan(Relation index, int nkeys, int norderbys);
 extern void ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
-						  ScanKey orderbys, int norderbys);
+					  ScanKey orderbys, int norderbys);
 extern bool ivfgettuple(IndexScanDesc scan, ScanDirection dir);
 extern void ivfendscan(IndexScanDesc scan);
 
 /* ivf_vacuum.c */
 extern IndexBulkDeleteResult *ivfbulkdelete(IndexVacuumInfo *info,
-												IndexBulkDeleteResult *stats,
-												IndexBulkDeleteCallback callback,
-												void *callback_state);
+											IndexBulkDeleteResult *stats,
+											IndexBulkDeleteCallback callback,
+											void *callback_state);
 extern IndexBulkDeleteResult *ivfvacuumcleanup(IndexVacuumInfo *info,
-												   IndexBulkDeleteResult *stats);
+											   IndexBulkDeleteResult *stats);
 
 /* ivf_cost.c */
 extern void ivfcostestimate(PlannerInfo *root, IndexPath *path,

@@ -134,7 +134,7 @@ report_dropped(IndexScanDesc scan, IvfScanState *state)
 
 void
 ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
-			  ScanKey orderbys, int norderbys)
+		  ScanKey orderbys, int norderbys)
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
 
@@ -266,7 +266,7 @@ start_scan(IndexScanDesc scan, IvfScanState *state)
 {
 	Relation	index = scan->indexRelation;
 	MemoryContext old;
-	IvfSearch search;
+	IvfSearch	search;
 
 	if (scan->numberOfOrderBys != 1)
 		elog(ERROR, "cannot scan %s index without order", ivf_am_name(index));

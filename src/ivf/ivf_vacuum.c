@@ -268,7 +268,7 @@ vacuum_chain(IvfVacuum *vac, uint32 list)
 /* The whole work; callback NULL: no row is dead, only count and tidy up. */
 IndexBulkDeleteResult *
 ivfbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
-				  IndexBulkDeleteCallback callback, void *callback_state)
+			  IndexBulkDeleteCallback callback, void *callback_state)
 {
 	IvfVacuum	vac = {0};
 	BlockNumber nblocks;

@@ -87,7 +87,7 @@ static void
 ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 {
 	IvfMetaPageData meta;
-	IvfSearch search;
+	IvfSearch	search;
 	double		bytes = (double) RelationGetNumberOfBlocks(index) * BLCKSZ;
 	uint64		rows = 0;
 	uint64		smallest = PG_UINT64_MAX;

@@ -274,6 +274,39 @@ COMMENT ON OPERATOR CLASS vector_l2_ops USING ivfflat IS 'ORDER BY column <-> va
 COMMENT ON OPERATOR CLASS vector_ip_ops USING ivfflat IS 'ORDER BY column <#> value: negative inner product';
 COMMENT ON OPERATOR CLASS vector_cosine_ops USING ivfflat IS 'ORDER BY column <=> value: cosine distance';
 
+CREATE FUNCTION ivfpqhandler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+
+CREATE ACCESS METHOD ivfpq TYPE INDEX HANDLER ivfpqhandler;
+
+COMMENT ON ACCESS METHOD ivfpq IS 'vecdb: inverted lists of short codes, approximate nearest neighbours, distances from the table';
+
+/* support functions are numbered as pgvector's: users have classes of their own */
+CREATE OPERATOR CLASS vector_l2_ops
+	DEFAULT FOR TYPE vector USING ivfpq AS
+	OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vector_l2_squared_distance(vector, vector),
+	FUNCTION 3 l2_distance(vector, vector);
+
+CREATE OPERATOR CLASS vector_ip_ops
+	FOR TYPE vector USING ivfpq AS
+	OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vector_negative_inner_product(vector, vector),
+	FUNCTION 3 vector_spherical_distance(vector, vector),
+	FUNCTION 4 vector_norm(vector);
+
+CREATE OPERATOR CLASS vector_cosine_ops
+	FOR TYPE vector USING ivfpq AS
+	OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+	FUNCTION 1 vector_negative_inner_product(vector, vector),
+	FUNCTION 2 vector_norm(vector),
+	FUNCTION 3 vector_spherical_distance(vector, vector),
+	FUNCTION 4 vector_norm(vector);
+
+COMMENT ON OPERATOR CLASS vector_l2_ops USING ivfpq IS 'ORDER BY column <-> value: Euclidean distance';
+COMMENT ON OPERATOR CLASS vector_ip_ops USING ivfpq IS 'ORDER BY column <#> value: negative inner product';
+COMMENT ON OPERATOR CLASS vector_cosine_ops USING ivfpq IS 'ORDER BY column <=> value: cosine distance';
+
 CREATE FUNCTION hnswhandler(internal) RETURNS index_am_handler
 	AS 'MODULE_PATHNAME' LANGUAGE C;
 
@@ -334,7 +367,7 @@ CREATE FUNCTION vecdb_index_stats(
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
-	'size and rows of an index (as of build or last VACUUM), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method. detailed reads every page and counts anew';
+	'size and rows of an index (as of build or last VACUUM), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat, ivfpq: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method. detailed reads every page and counts anew';
 
 CREATE FUNCTION vecdb_hnsw_build_memory(rows bigint, dims integer, m integer DEFAULT 16)
 	RETURNS bigint
@@ -369,11 +402,13 @@ CREATE FUNCTION ivf_metapage_info(
 	OUT row_size bigint, OUT generation bigint, OUT lists bigint,
 	OUT lists_alive bigint, OUT directory_blocks text, OUT centroid_blocks text,
 	OUT target_recalls real[], OUT target_efforts real[], OUT target_probes real[],
-	OUT nearest_floor real, OUT rows_at_build bigint, OUT rows bigint, OUT flaw text
+	OUT nearest_floor real, OUT rows_at_build bigint, OUT rows bigint,
+	OUT code_bits integer, OUT code_parts bigint, OUT code_blocks text,
+	OUT code_error real, OUT code_floor real, OUT target_widths real[], OUT flaw text
 ) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_metapage_info(bytea) IS
-	'metapage (block 0) of an ivfflat index; flaw is NULL where it is sound';
+	'metapage (block 0) of an ivfflat or ivfpq index; flaw is NULL where it is sound';
 
 CREATE FUNCTION ivf_page_info(
 	page bytea,
@@ -383,7 +418,7 @@ CREATE FUNCTION ivf_page_info(
 ) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_page_info(bytea) IS
-	'where a page of an ivfflat index belongs and which pages follow it';
+	'where a page of an ivfflat or ivfpq index belongs and which pages follow it';
 
 CREATE FUNCTION ivf_list_info(
 	page bytea,
@@ -393,7 +428,7 @@ CREATE FUNCTION ivf_list_info(
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_list_info(bytea) IS
-	'lists on a directory page of an ivfflat index';
+	'lists on a directory page of an ivfflat or ivfpq index';
 
 CREATE FUNCTION ivf_page_items(
 	page bytea,
@@ -404,6 +439,14 @@ CREATE FUNCTION ivf_page_items(
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_page_items(bytea, integer) IS
 	'rows on a list page of an ivfflat index; row_size is that of ivf_metapage_info()';
+
+CREATE FUNCTION ivf_code_items(
+	page bytea, metapage bytea,
+	OUT item integer, OUT tid tid, OUT factors real[], OUT norm real, OUT code bytea
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_code_items(bytea, bytea) IS
+	'rows on a list page of an ivfpq index, whose block 0 is metapage';
 
 CREATE FUNCTION hnsw_metapage_info(
 	page bytea,
@@ -449,6 +492,7 @@ REVOKE ALL ON FUNCTION ivf_metapage_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_page_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_list_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_page_items(bytea, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ivf_code_items(bytea, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION vecdb_page_header(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION hnsw_metapage_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION hnsw_page_info(bytea) TO pg_read_all_data;
@@ -457,3 +501,4 @@ GRANT EXECUTE ON FUNCTION ivf_metapage_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_page_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_list_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_page_items(bytea, integer) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION ivf_code_items(bytea, bytea) TO pg_read_all_data;

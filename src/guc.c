@@ -24,6 +24,10 @@ double		hnsw_scan_mem_multiplier = 1;
 int			ivfflat_probes = 1;
 int			ivfflat_max_probes = 32768;
 int			ivfflat_iterative_scan = ITERATIVE_SCAN_STRICT;
+int			ivfpq_probes = 1;
+int			ivfpq_max_probes = 32768;
+int			ivfpq_iterative_scan = ITERATIVE_SCAN_STRICT;
+int			ivfpq_rerank_k = 0;
 double		vecdb_target_recall = 0.95;
 static int	vecdb_simd_level;
 
@@ -34,6 +38,10 @@ GucSource	hnsw_scan_mem_multiplier_source = PGC_S_DEFAULT;
 GucSource	ivfflat_probes_source = PGC_S_DEFAULT;
 GucSource	ivfflat_max_probes_source = PGC_S_DEFAULT;
 GucSource	ivfflat_iterative_scan_source = PGC_S_DEFAULT;
+GucSource	ivfpq_probes_source = PGC_S_DEFAULT;
+GucSource	ivfpq_max_probes_source = PGC_S_DEFAULT;
+GucSource	ivfpq_iterative_scan_source = PGC_S_DEFAULT;
+GucSource	ivfpq_rerank_k_source = PGC_S_DEFAULT;
 GucSource	vecdb_target_recall_source = PGC_S_DEFAULT;
 
 /* vecdb.simd: the levels, and "auto" beside them */
@@ -123,6 +131,30 @@ assign_iterative_scan(int newval, void *extra)
 }
 
 static void
+assign_ivfpq_probes(int newval, void *extra)
+{
+	ivfpq_probes_source = *(GucSource *) extra;
+}
+
+static void
+assign_ivfpq_max_probes(int newval, void *extra)
+{
+	ivfpq_max_probes_source = *(GucSource *) extra;
+}
+
+static void
+assign_ivfpq_iterative_scan(int newval, void *extra)
+{
+	ivfpq_iterative_scan_source = *(GucSource *) extra;
+}
+
+static void
+assign_ivfpq_rerank_k(int newval, void *extra)
+{
+	ivfpq_rerank_k_source = *(GucSource *) extra;
+}
+
+static void
 assign_target_recall(double newval, void *extra)
 {
 	vecdb_target_recall_source = *(GucSource *) extra;
@@ -205,6 +237,35 @@ guc_init(void)
 							1, 1, 32768,
 							PGC_USERSET, 0,
 							check_int, assign_probes, NULL);
+	DefineCustomEnumVariable("ivfpq.iterative_scan",
+							 "Sets how an ivfpq scan goes on when more rows are wanted.",
+							 "off: the first probes lists only; relaxed_order: all rows, late finds out of order; "
+							 "strict_order: in order, late finds dropped.",
+							 &ivfpq_iterative_scan,
+							 ITERATIVE_SCAN_STRICT, iterative_scan_options,
+							 PGC_USERSET, 0,
+							 check_int, assign_ivfpq_iterative_scan, NULL);
+	DefineCustomIntVariable("ivfpq.max_probes",
+							"Sets the most lists an ivfpq scan may visit.",
+							"The greater of this and ivfpq.probes rules, at most all lists.",
+							&ivfpq_max_probes,
+							32768, 1, 32768,
+							PGC_USERSET, 0,
+							check_int, assign_ivfpq_max_probes, NULL);
+	DefineCustomIntVariable("ivfpq.probes",
+							"Sets the number of lists an ivfpq scan visits first.",
+							"While nobody sets it, vecdb.target_recall decides.",
+							&ivfpq_probes,
+							1, 1, 32768,
+							PGC_USERSET, 0,
+							check_int, assign_ivfpq_probes, NULL);
+	DefineCustomIntVariable("ivfpq.rerank_k",
+							"Sets how many of the nearest estimates an ivfpq scan makes exact at a time.",
+							"0: as many as the error of the estimates asks for.",
+							&ivfpq_rerank_k,
+							0, 0, INT_MAX,
+							PGC_USERSET, 0,
+							check_int, assign_ivfpq_rerank_k, NULL);
 	DefineCustomEnumVariable("vecdb.simd",
 							 "Forces the instruction set of the distance kernels, for tests.",
 							 "All levels give the same distances, to the last bit.",
@@ -214,7 +275,7 @@ guc_init(void)
 							 check_simd, assign_simd, NULL);
 	DefineCustomRealVariable("vecdb.target_recall",
 							 "Sets the share of the true nearest neighbours that a search aims to find.",
-							 "Decides the effort where nobody set hnsw.ef_search or ivfflat.probes, by samples taken when the index was built.",
+							 "Decides the effort where nobody set hnsw.ef_search, ivfflat.probes or ivfpq.probes, by samples taken when the index was built.",
 							 &vecdb_target_recall,
 							 0.95, 0.01, 1.0,
 							 PGC_USERSET, 0,
@@ -222,5 +283,6 @@ guc_init(void)
 
 	MarkGUCPrefixReserved("hnsw");
 	MarkGUCPrefixReserved("ivfflat");
+	MarkGUCPrefixReserved("ivfpq");
 	MarkGUCPrefixReserved("vecdb");
 }

@@ -24,6 +24,10 @@ extern double hnsw_scan_mem_multiplier;
 extern int	ivfflat_probes;
 extern int	ivfflat_max_probes;
 extern int	ivfflat_iterative_scan;
+extern int	ivfpq_probes;
+extern int	ivfpq_max_probes;
+extern int	ivfpq_iterative_scan;
+extern int	ivfpq_rerank_k;
 extern double vecdb_target_recall;
 
 /* Where the value in force came from: see options.h for what follows. */
@@ -34,6 +38,10 @@ extern GucSource hnsw_scan_mem_multiplier_source;
 extern GucSource ivfflat_probes_source;
 extern GucSource ivfflat_max_probes_source;
 extern GucSource ivfflat_iterative_scan_source;
+extern GucSource ivfpq_probes_source;
+extern GucSource ivfpq_max_probes_source;
+extern GucSource ivfpq_iterative_scan_source;
+extern GucSource ivfpq_rerank_k_source;
 extern GucSource vecdb_target_recall_source;
 
 extern void guc_init(void);

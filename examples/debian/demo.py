@@ -56,9 +56,9 @@ CREATE TABLE questions (
 CREATE TABLE demo_state (state jsonb NOT NULL);
 COMMENT ON TABLE demo_state IS 'what make demo loaded, so that its next run can tell whether to start over';
 """
-METHODS = ["ivfflat", "hnsw"]
+METHODS = ["ivfflat", "ivfpq", "hnsw"]
 ASKED = "hnsw"                  # answers the questions
-SEARCH_ALL = {"ivfflat": "SET ivfflat.probes = 32768", "hnsw": "SET hnsw.ef_search = 2147483647"}
+SEARCH_ALL = {"ivfflat": "SET ivfflat.probes = 32768", "ivfpq": "SET ivfpq.probes = 32768", "hnsw": "SET hnsw.ef_search = 2147483647"}
 CREATE_INDEX = "CREATE INDEX packages_embedding_{0} ON packages USING {0} (embedding vector_cosine_ops)"
 NEAREST = b"SELECT id FROM packages ORDER BY embedding <=> $1 LIMIT %d" % K
 LOOK_UP = b"SELECT id FROM packages WHERE id = $1"

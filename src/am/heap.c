@@ -62,17 +62,24 @@ heap_check_block(IndexScanDesc scan, BlockNumber block)
 				 errhint("Please REINDEX it.")));
 }
 
-/* In which buffer was the row that the executor fetched last? */
+/* In which buffer was the row that this fetch of the table gave last? */
 void
-heap_remember(IndexScanDesc scan)
+heap_remember_fetch(IndexScanDesc scan, IndexFetchTableData *fetch)
 {
 	Buffer		buf;
 
-	if (scan->xs_heapfetch == NULL || !is_heap(scan->heapRelation))
+	if (fetch == NULL || !is_heap(scan->heapRelation))
 		return;
-	buf = ((IndexFetchHeapData *) scan->xs_heapfetch)->xs_cbuf;
+	buf = ((IndexFetchHeapData *) fetch)->xs_cbuf;
 	if (BufferIsValid(buf) && !BufferIsLocal(buf))
 		page_remember(scan->heapRelation, BufferGetBlockNumber(buf), buf);
+}
+
+/* ... and the row that the executor fetched last? */
+void
+heap_remember(IndexScanDesc scan)
+{
+	heap_remember_fetch(scan, scan->xs_heapfetch);
 }
 
 /* The row may be fetched soon. */

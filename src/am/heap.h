@@ -9,9 +9,11 @@
 #define VECDB_HEAP_H
 
 #include "access/genam.h"
+#include "access/relscan.h"
 
 extern void heap_check_block(IndexScanDesc scan, BlockNumber block);
 extern void heap_remember(IndexScanDesc scan);
+extern void heap_remember_fetch(IndexScanDesc scan, IndexFetchTableData *fetch);
 extern void heap_prefetch_page(IndexScanDesc scan, ItemPointer tid);
 extern void heap_prefetch_row(IndexScanDesc scan, ItemPointer tid);
 

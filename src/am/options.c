@@ -11,14 +11,29 @@
 
 #include "am/options.h"
 #include "guc.h"
+#include "quant/codec.h"
 
 static relopt_kind hnsw_relopt_kind;
 static relopt_kind ivfflat_relopt_kind;
+static relopt_kind ivfpq_relopt_kind;
 
 static relopt_enum_elt_def iterative_scan_values[] = {
 	{"off", ITERATIVE_SCAN_OFF},
 	{"relaxed_order", ITERATIVE_SCAN_RELAXED},
 	{"strict_order", ITERATIVE_SCAN_STRICT},
+	{(const char *) NULL, 0}
+};
+
+static relopt_enum_elt_def quantizer_values[] = {
+	{"pq", CODEC_PQ},
+	{"rabitq", CODEC_RABITQ},
+	{"sq8", CODEC_SQ8},
+	{(const char *) NULL, 0}
+};
+
+static relopt_enum_elt_def rerank_values[] = {
+	{"none", RERANK_NONE},
+	{"heap", RERANK_HEAP},
 	{(const char *) NULL, 0}
 };
 
@@ -31,33 +46,61 @@ static relopt_enum_elt_def codes_values[] = {
 	{(const char *) NULL, 0}
 };
 
+/* Those that ivfflat and ivfpq share */
+static void
+add_ivf_options(relopt_kind kind)
+{
+	add_int_reloption(kind, "lists",
+					  "Number of lists (default: chosen from the number of rows)",
+					  OPTION_UNSET, 1, 32768, AccessExclusiveLock);
+	add_int_reloption(kind, "probes",
+					  "Number of lists a scan visits first",
+					  OPTION_UNSET, 1, 32768, ShareUpdateExclusiveLock);
+	add_int_reloption(kind, "max_probes",
+					  "Most lists a scan may visit",
+					  OPTION_UNSET, 1, 32768, ShareUpdateExclusiveLock);
+	add_enum_reloption(kind, "iterative_scan",
+					   "How a scan goes on when more rows are wanted",
+					   iterative_scan_values, OPTION_UNSET,
+					   "Valid values are \"off\", \"relaxed_order\" and \"strict_order\".",
+					   ShareUpdateExclusiveLock);
+	add_real_reloption(kind, "target_recall",
+					   "Share of the true nearest neighbours that a search aims to find",
+					   OPTION_UNSET, 0.01, 1.0, ShareUpdateExclusiveLock);
+}
+
 /*
  * Search options may change while scans run (each reads them once, when it
- * starts), hence the weak lock; "lists", "m" and "codes" take effect with the
- * next REINDEX.
+ * starts), hence the weak lock; "lists", "quantizer", "bits", "m" and "codes"
+ * take effect with the next REINDEX.
  */
 void
 options_init(void)
 {
 	ivfflat_relopt_kind = add_reloption_kind();
+	add_ivf_options(ivfflat_relopt_kind);
 
-	add_int_reloption(ivfflat_relopt_kind, "lists",
-					  "Number of lists (default: chosen from the number of rows)",
-					  OPTION_UNSET, 1, 32768, AccessExclusiveLock);
-	add_int_reloption(ivfflat_relopt_kind, "probes",
-					  "Number of lists a scan visits first",
-					  OPTION_UNSET, 1, 32768, ShareUpdateExclusiveLock);
-	add_int_reloption(ivfflat_relopt_kind, "max_probes",
-					  "Most lists a scan may visit",
-					  OPTION_UNSET, 1, 32768, ShareUpdateExclusiveLock);
-	add_enum_reloption(ivfflat_relopt_kind, "iterative_scan",
-					   "How a scan goes on when more rows are wanted",
-					   iterative_scan_values, OPTION_UNSET,
-					   "Valid values are \"off\", \"relaxed_order\" and \"strict_order\".",
+	ivfpq_relopt_kind = add_reloption_kind();
+	add_ivf_options(ivfpq_relopt_kind);
+	add_enum_reloption(ivfpq_relopt_kind, "quantizer",
+					   "What the codes are made by",
+					   quantizer_values, OPTION_UNSET,
+					   "Valid values are \"pq\", \"rabitq\" and \"sq8\".",
+					   AccessExclusiveLock);
+	add_int_reloption(ivfpq_relopt_kind, "m",
+					  "Number of parts that pq cuts a vector into",
+					  OPTION_UNSET, 1, 16000, AccessExclusiveLock);
+	add_int_reloption(ivfpq_relopt_kind, "bits",
+					  "Bits of a code for each part (pq: 4, 8) or dimension (rabitq: 1, 2, 4)",
+					  OPTION_UNSET, 1, 8, AccessExclusiveLock);
+	add_enum_reloption(ivfpq_relopt_kind, "rerank",
+					   "Where exact distances come from",
+					   rerank_values, OPTION_UNSET,
+					   "Valid values are \"heap\" and \"none\".",
 					   ShareUpdateExclusiveLock);
-	add_real_reloption(ivfflat_relopt_kind, "target_recall",
-					   "Share of the true nearest neighbours that a search aims to find",
-					   OPTION_UNSET, 0.01, 1.0, ShareUpdateExclusiveLock);
+	add_int_reloption(ivfpq_relopt_kind, "rerank_k",
+					  "Number of estimates a scan makes exact at a time (0: by the estimates' error)",
+					  OPTION_UNSET, 0, INT_MAX, ShareUpdateExclusiveLock);
 
 	hnsw_relopt_kind = add_reloption_kind();
 
@@ -95,22 +138,60 @@ bytea *
 ivfflat_reloptions(Datum reloptions, bool validate)
 {
 	static const relopt_parse_elt table[] = {
-		{"lists", RELOPT_TYPE_INT, offsetof(IvfflatOptions, lists)},
-		{"probes", RELOPT_TYPE_INT, offsetof(IvfflatOptions, probes)},
-		{"max_probes", RELOPT_TYPE_INT, offsetof(IvfflatOptions, max_probes)},
-		{"iterative_scan", RELOPT_TYPE_ENUM, offsetof(IvfflatOptions, iterative_scan)},
-		{"target_recall", RELOPT_TYPE_REAL, offsetof(IvfflatOptions, target_recall)},
+		{"lists", RELOPT_TYPE_INT, offsetof(IvfOptions, lists)},
+		{"probes", RELOPT_TYPE_INT, offsetof(IvfOptions, probes)},
+		{"max_probes", RELOPT_TYPE_INT, offsetof(IvfOptions, max_probes)},
+		{"iterative_scan", RELOPT_TYPE_ENUM, offsetof(IvfOptions, iterative_scan)},
+		{"target_recall", RELOPT_TYPE_REAL, offsetof(IvfOptions, target_recall)},
 	};
 
 	return (bytea *) build_reloptions(reloptions, validate, ivfflat_relopt_kind,
-									  sizeof(IvfflatOptions), table, lengthof(table));
+									  sizeof(IvfOptions), table, lengthof(table));
+}
+
+bytea *
+ivfpq_reloptions(Datum reloptions, bool validate)
+{
+	static const relopt_parse_elt table[] = {
+		{"lists", RELOPT_TYPE_INT, offsetof(IvfOptions, lists)},
+		{"probes", RELOPT_TYPE_INT, offsetof(IvfOptions, probes)},
+		{"max_probes", RELOPT_TYPE_INT, offsetof(IvfOptions, max_probes)},
+		{"iterative_scan", RELOPT_TYPE_ENUM, offsetof(IvfOptions, iterative_scan)},
+		{"target_recall", RELOPT_TYPE_REAL, offsetof(IvfOptions, target_recall)},
+		{"quantizer", RELOPT_TYPE_ENUM, offsetof(IvfOptions, quantizer)},
+		{"m", RELOPT_TYPE_INT, offsetof(IvfOptions, m)},
+		{"bits", RELOPT_TYPE_INT, offsetof(IvfOptions, bits)},
+		{"rerank", RELOPT_TYPE_ENUM, offsetof(IvfOptions, rerank)},
+		{"rerank_k", RELOPT_TYPE_INT, offsetof(IvfOptions, rerank_k)},
+	};
+
+	return (bytea *) build_reloptions(reloptions, validate, ivfpq_relopt_kind,
+									  sizeof(IvfOptions), table, lengthof(table));
+}
+
+/* The options "quantizer" (CodecKind), "bits" and "m" of an ivfpq index, or OPTION_UNSET. */
+void
+ivfpq_build_options(Relation index, int *kind, int *bits, int *m)
+{
+	const IvfOptions *options = (const IvfOptions *) index->rd_options;
+
+	*kind = options ? options->quantizer : OPTION_UNSET;
+	*bits = options ? options->bits : OPTION_UNSET;
+	*m = options ? options->m : OPTION_UNSET;
+}
+
+/* Bits of a rabitq code for each dimension, when nobody said. */
+int
+ivfpq_default_bits(int dims)
+{
+	return 2;
 }
 
 /* The option "lists", or OPTION_UNSET. */
 int
-ivfflat_option_lists(Relation index)
+ivf_option_lists(Relation index)
 {
-	IvfflatOptions *options = (IvfflatOptions *) index->rd_options;
+	IvfOptions *options = (IvfOptions *) index->rd_options;
 
 	return options ? options->lists : OPTION_UNSET;
 }
@@ -126,37 +207,45 @@ said_by_session(GucSource source)
  * probes before a target at the same strength; the default target at last.
  */
 void
-ivfflat_search_options(Relation index, IvfflatSearch *search)
+ivf_search_options(Relation index, bool ivfpq, IvfSearch *search)
 {
-	static const IvfflatOptions unset = {
+	static const IvfOptions unset = {
 		.lists = OPTION_UNSET, .probes = OPTION_UNSET, .max_probes = OPTION_UNSET,
-		.iterative_scan = OPTION_UNSET, .target_recall = OPTION_UNSET
+		.iterative_scan = OPTION_UNSET, .target_recall = OPTION_UNSET,
+		.rerank = OPTION_UNSET, .rerank_k = OPTION_UNSET
 	};
-	const IvfflatOptions *options = index->rd_options ?
-		(const IvfflatOptions *) index->rd_options : &unset;
+	const IvfOptions *options = index->rd_options ?
+		(const IvfOptions *) index->rd_options : &unset;
+	int			probes = ivfpq ? ivfpq_probes : ivfflat_probes;
+	GucSource	probes_source = ivfpq ? ivfpq_probes_source : ivfflat_probes_source;
 
 	search->probes = 0;
 	search->target_recall = vecdb_target_recall;
-	if (said_by_session(ivfflat_probes_source))
-		search->probes = ivfflat_probes;
+	if (said_by_session(probes_source))
+		search->probes = probes;
 	else if (said_by_session(vecdb_target_recall_source))
 		 /* the setting's value stands */ ;
 	else if (options->probes != OPTION_UNSET)
 		search->probes = options->probes;
 	else if (options->target_recall != OPTION_UNSET)
 		search->target_recall = options->target_recall;
-	else if (ivfflat_probes_source > PGC_S_DYNAMIC_DEFAULT)
-		search->probes = ivfflat_probes;
+	else if (probes_source > PGC_S_DYNAMIC_DEFAULT)
+		search->probes = probes;
 
-	search->max_probes = ivfflat_max_probes;
-	if (!said_by_session(ivfflat_max_probes_source) &&
+	search->max_probes = ivfpq ? ivfpq_max_probes : ivfflat_max_probes;
+	if (!said_by_session(ivfpq ? ivfpq_max_probes_source : ivfflat_max_probes_source) &&
 		options->max_probes != OPTION_UNSET)
 		search->max_probes = options->max_probes;
 
-	search->iterative_scan = ivfflat_iterative_scan;
-	if (!said_by_session(ivfflat_iterative_scan_source) &&
+	search->iterative_scan = ivfpq ? ivfpq_iterative_scan : ivfflat_iterative_scan;
+	if (!said_by_session(ivfpq ? ivfpq_iterative_scan_source : ivfflat_iterative_scan_source) &&
 		options->iterative_scan != OPTION_UNSET)
 		search->iterative_scan = options->iterative_scan;
+
+	search->rerank = ivfpq && options->rerank != OPTION_UNSET ? options->rerank : RERANK_HEAP;
+	search->rerank_k = ivfpq_rerank_k;
+	if (!said_by_session(ivfpq_rerank_k_source) && ivfpq && options->rerank_k != OPTION_UNSET)
+		search->rerank_k = options->rerank_k;
 }
 
 bytea *

@@ -22,8 +22,8 @@
 /* An option's value in memory when the index does not give it */
 #define OPTION_UNSET (-1)
 
-/* Reloptions of ivfflat; every one may be OPTION_UNSET. */
-typedef struct IvfflatOptions
+/* Reloptions of ivfflat and ivfpq; every one may be OPTION_UNSET. */
+typedef struct IvfOptions
 {
 	int32		vl_len_;		/* varlena header (do not touch directly!) */
 	int			lists;
@@ -31,16 +31,31 @@ typedef struct IvfflatOptions
 	int			max_probes;
 	int			iterative_scan; /* IterativeScan */
 	double		target_recall;
-} IvfflatOptions;
+	/* of ivfpq alone; 0 in an ivfflat index's */
+	int			quantizer;		/* CodecKind */
+	int			m;
+	int			bits;
+	int			rerank;			/* Rerank */
+	int			rerank_k;
+} IvfOptions;
 
-/* What a scan of an ivfflat index shall do. */
-typedef struct IvfflatSearch
+/* Where exact distances come from */
+typedef enum Rerank
+{
+	RERANK_NONE,				/* nowhere: estimates order the rows */
+	RERANK_HEAP					/* from the table */
+} Rerank;
+
+/* What a scan of an ivfflat or ivfpq index shall do. */
+typedef struct IvfSearch
 {
 	int			probes;			/* lists to visit first; 0: by target_recall */
 	double		target_recall;
 	int			max_probes;
 	int			iterative_scan; /* IterativeScan */
-} IvfflatSearch;
+	int			rerank;			/* Rerank; of ivfpq */
+	int			rerank_k;		/* 0: by error bound */
+} IvfSearch;
 
 /* Reloptions of hnsw; every one may be OPTION_UNSET. */
 typedef struct HnswOptions
@@ -71,8 +86,11 @@ typedef struct HnswSearch
 
 extern void options_init(void);
 extern bytea *ivfflat_reloptions(Datum reloptions, bool validate);
-extern int	ivfflat_option_lists(Relation index);
-extern void ivfflat_search_options(Relation index, IvfflatSearch *search);
+extern bytea *ivfpq_reloptions(Datum reloptions, bool validate);
+extern void ivfpq_build_options(Relation index, int *kind, int *bits, int *m);
+extern int	ivfpq_default_bits(int dims);
+extern int	ivf_option_lists(Relation index);
+extern void ivf_search_options(Relation index, bool ivfpq, IvfSearch *search);
 extern bytea *hnsw_reloptions(Datum reloptions, bool validate);
 extern int	hnsw_option_m(Relation index);
 extern int	hnsw_option_ef_construction(Relation index);

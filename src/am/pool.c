@@ -280,13 +280,13 @@ sort_front(CandidatePool *pool)
 	pool->sorted_end = pool->head + front;
 }
 
-/* The nearest candidate not yet handed out; false when there is none. */
-bool
-pool_pop(CandidatePool *pool, double *distance, ItemPointer tid)
+/* Where the nearest candidate is; NULL when there is none.  *from: its run, or NULL. */
+static PoolItem *
+find_nearest(CandidatePool *pool, PoolRun **from)
 {
 	PoolItem   *best = NULL;
-	PoolRun    *from = NULL;
 
+	*from = NULL;
 	if (pool->head == pool->sorted_end && pool->head < pool->n)
 		sort_front(pool);
 	if (pool->head < pool->n)
@@ -299,9 +299,19 @@ pool_pop(CandidatePool *pool, double *distance, ItemPointer tid)
 		if (!run->exhausted && (best == NULL || item_less(&run->next, best)))
 		{
 			best = &run->next;
-			from = run;
+			*from = run;
 		}
 	}
+	return best;
+}
+
+/* The nearest candidate not yet handed out; false when there is none. */
+bool
+pool_pop(CandidatePool *pool, double *distance, ItemPointer tid)
+{
+	PoolRun    *from;
+	PoolItem   *best = find_nearest(pool, &from);
+
 	if (best == NULL)
 		return false;
 
@@ -312,4 +322,27 @@ pool_pop(CandidatePool *pool, double *distance, ItemPointer tid)
 	else
 		pool->head++;
 	return true;
+}
+
+/* How far away is the candidate that pool_pop() would hand out?  False when there is none. */
+bool
+pool_peek(CandidatePool *pool, double *distance)
+{
+	PoolRun    *from;
+	PoolItem   *best = find_nearest(pool, &from);
+
+	if (best == NULL)
+		return false;
+	*distance = best->distance;
+	return true;
+}
+
+/*
+ * The TID of the candidate that comes i places after the next one, or NULL: only a
+ * guess, for prefetching, and only among those already sorted.
+ */
+ItemPointer
+pool_ahead(CandidatePool *pool, int i)
+{
+	return pool->head + i < pool->sorted_end ? &pool->items[pool->head + i].tid : NULL;
 }

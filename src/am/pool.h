@@ -29,5 +29,7 @@ extern void pool_free(CandidatePool *pool);
 extern void pool_add(CandidatePool *pool, double distance, ItemPointer tid);
 extern void pool_end_batch(CandidatePool *pool);
 extern bool pool_pop(CandidatePool *pool, double *distance, ItemPointer tid);
+extern bool pool_peek(CandidatePool *pool, double *distance);
+extern ItemPointer pool_ahead(CandidatePool *pool, int i);
 
 #endif							/* VECDB_POOL_H */

@@ -1,12 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_build.c
- *	  ivfflatbuild, ivfflatbuildempty, parallel workers.
+ *	  ivfbuild, ivfbuildempty, parallel workers.
  *
  * A build samples the table (ivf_sample.c), finds centroids (quant/kmeans),
  * assigns each row to the nearest one while it scans the table, sorts the
  * rows by list with a tuplesort, and writes list after list, so that a list
  * lies on consecutive blocks.  The pages are logged as a whole at the end.
+ *
+ * ivfpq: after k-means its codec learns from residuals of sampled rows (pq and
+ * sq8), and what is sorted and written are codes.
  *
  * k-means and assignment are shared with parallel workers: all of them run
  * participate(), over one block of memory laid out by plan_area(), in dynamic
@@ -65,6 +68,9 @@ typedef struct IvfArea
 {
 	Size		sample;			/* sample_n * dims floats */
 	Size		centroids;		/* lists * dims floats */
+	Size		work_centroids; /* lists * work_dim floats, of ivfpq */
+	Size		code_state;		/* codec_state_floats() */
+	Size		residuals;		/* train_n * dims floats */
 	Size		kmeans;			/* workspace of quant/kmeans */
 	Size		assign;			/* prepared centroids */
 	Size		queries;		/* nqueries * dims floats */
@@ -82,6 +88,8 @@ typedef struct IvfBuildShared
 	bool		concurrent;
 	int			dims;
 	int			metric;			/* Metric */
+	Codec		codec;			/* not attached; CODEC_NONE: ivfflat */
+	int			train_n;		/* rows the codec learns from */
 	int			sample_n;
 	int			nqueries;
 	float		copy_distance;	/* see ivf_calibration_add */
@@ -111,8 +119,11 @@ typedef struct IvfAssign
 	MemoryContext context;		/* of detoasted values; reset with each row */
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;
-	uint32		row_size;
-	Size		slot_size;		/* a row with its varlena header */
+	Size		slot_size;		/* a row of ivfflat with its varlena header */
+	Codec		codec;			/* attached, of ivfpq */
+	char	   *code;			/* a row of ivfpq with its varlena header */
+	Size		code_size;
+	float	   *encode_scratch;
 	int			block_rows;
 	int			n;				/* rows gathered */
 	char	   *block;			/* block_rows of slot_size */
@@ -131,6 +142,7 @@ typedef struct IvfBuild
 	IndexInfo  *indexInfo;
 	Metric		metric;
 	int			dims;
+	Codec		codec;			/* CODEC_NONE: ivfflat */
 	IvfSample	sample;
 	IvfBuildShared *shared;
 	char	   *area;
@@ -213,6 +225,14 @@ flush_block(IvfAssign *assign)
 		ivf_calibration_add(assign->nearest, shared->nqueries, distances, copy_distance,
 							assign->lists[i]);
 
+		if (assign->code)
+		{
+			ivf_encode_row(&assign->codec, (Metric) shared->metric,
+						   (float *) (assign->area + shared->area.work_centroids) +
+						   (Size) assign->lists[i] * assign->codec.work_dim,
+						   row, assign->encode_scratch, assign->code + VARHDRSZ);
+			datum = assign->code;
+		}
 		ExecClearTuple(assign->slot);
 		assign->slot->tts_values[0] = Int32GetDatum((int32) assign->lists[i]);
 		assign->slot->tts_isnull[0] = false;
@@ -247,6 +267,66 @@ assign_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 
 	if (assign->n == assign->block_rows)
 		flush_block(assign);
+}
+
+/* The codec of this process, over what lies in the area. */
+static void
+attach_codec(Codec *codec, const IvfBuildShared *shared, char *area)
+{
+	*codec = shared->codec;
+	codec_attach(codec, (float *) (area + shared->area.code_state),
+				 palloc(codec_memory(codec) + 1));
+}
+
+/*
+ * All participants: centroids in the codec's space, residuals of sampled rows,
+ * and what the codec learns from them.  The barrier is passed by all alike.
+ */
+static void
+train_codec(IvfBuildShared *shared, char *area, int number, int lists, Codec *codec,
+			void *scratch, KMeansSync sync)
+{
+	int			dims = shared->dims;
+	int			n = shared->train_n;
+	int			parts = codec_train_parts(codec);
+	int			participants = shared->kmeans.participants;
+	float	   *centroids = (float *) (area + shared->area.centroids);
+	float	   *work = (float *) (area + shared->area.work_centroids);
+	float	   *sample = (float *) (area + shared->area.sample);
+	float	   *residuals = (float *) (area + shared->area.residuals);
+	int			block = assign_block_rows(dims);
+	uint32	   *nearest = palloc(sizeof(uint32) * block);
+	void	   *memory;
+
+	for (int list = number; list < lists; list += participants)
+		codec_transform(codec, centroids + (Size) list * dims,
+						work + (Size) list * codec->work_dim);
+	for (int first = number * block; parts > 0 && first < n; first += participants * block)
+	{
+		int			count = Min(block, n - first);
+
+		assign_rows(area + shared->area.assign, sample + (Size) first * dims, dims, NULL,
+					count, nearest, NULL, scratch, interrupt, NULL);
+		for (int i = 0; i < count; i++)
+		{
+			const float *row = sample + (Size) (first + i) * dims;
+			const float *centroid = centroids + (Size) nearest[i] * dims;
+			float	   *to = residuals + (Size) (first + i) * dims;
+
+			for (int d = 0; d < dims; d++)
+				to[d] = row[d] - centroid[d];
+		}
+	}
+	if (sync)
+		sync(&shared->barrier);
+	memory = parts > 0 ? palloc_extended(codec_train_memory(codec, n) + 64, MCXT_ALLOC_HUGE) : NULL;
+	for (int part = number; part < parts; part += participants)
+		codec_train(codec, part, residuals, n, (void *) TYPEALIGN(64, memory), interrupt, NULL);
+	if (memory)
+		pfree(memory);
+	pfree(nearest);
+	if (sync)
+		sync(&shared->barrier);
 }
 
 /*
@@ -291,14 +371,23 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 	}
 	if (sync)
 		sync(&shared->barrier);
+	if (shared->codec.kind != CODEC_NONE)
+	{
+		attach_codec(&assign.codec, shared, area);
+		train_codec(shared, area, number, lists, &assign.codec, assign.scratch, sync);
+		assign.code_size = VARHDRSZ + ivf_row_size(shared->dims, (Metric) shared->metric,
+												   &assign.codec);
+		assign.code = palloc0(assign.code_size);
+		SET_VARSIZE(assign.code, assign.code_size);
+		assign.encode_scratch = palloc(ivf_encode_scratch(&assign.codec));
+	}
 
 	/* assign the rows of our part of the table */
 	assign.shared = shared;
 	assign.area = area;
-	assign.context = AllocSetContextCreate(CurrentMemoryContext, "ivfflat build row",
+	assign.context = AllocSetContextCreate(CurrentMemoryContext, "ivf build row",
 										   ALLOCSET_DEFAULT_SIZES);
-	assign.row_size = IVF_ROW_HEAD + sizeof(float) * shared->dims;
-	assign.slot_size = VARHDRSZ + assign.row_size;
+	assign.slot_size = VARHDRSZ + IVF_ROW_HEAD + sizeof(float) * shared->dims;
 	assign.block_rows = assign_block_rows(shared->dims);
 	assign.block = palloc(assign.slot_size * assign.block_rows);
 	assign.lists = palloc(sizeof(uint32) * assign.block_rows);
@@ -344,10 +433,10 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 }
 
 /* A parallel worker. */
-PGDLLEXPORT void ivfflat_parallel_build(dsm_segment *seg, shm_toc *toc);
+PGDLLEXPORT void ivf_parallel_build(dsm_segment *seg, shm_toc *toc);
 
 void
-ivfflat_parallel_build(dsm_segment *seg, shm_toc *toc)
+ivf_parallel_build(dsm_segment *seg, shm_toc *toc)
 {
 	IvfBuildShared *shared = shm_toc_lookup(toc, KEY_SHARED, false);
 	char	   *area = shm_toc_lookup(toc, KEY_AREA, false);
@@ -408,12 +497,16 @@ reserve_array(Size *total, Size n, Size size)
 
 /* Lay out the area; participants is the most there may be. */
 static void
-plan_area(IvfArea *area, const KMeansParams *kmeans, int nqueries)
+plan_area(IvfArea *area, const KMeansParams *kmeans, const Codec *codec, int train_n,
+		  int nqueries)
 {
 	Size		vector = mul_size(sizeof(float), kmeans->dim);
 	Size		total = 0;
 
 	area->centroids = reserve_array(&total, kmeans->k, vector);
+	area->work_centroids = reserve_array(&total, kmeans->k, sizeof(float) * codec->work_dim);
+	area->code_state = reserve_array(&total, codec_state_floats(codec), sizeof(float));
+	area->residuals = reserve_array(&total, train_n, vector);
 	area->kmeans = reserve_array(&total, 1, kmeans_workspace_size(kmeans));
 	area->assign = reserve_array(&total, 1, assign_size(kmeans->k, kmeans->dim));
 	area->queries = reserve_array(&total, nqueries, vector);
@@ -468,7 +561,7 @@ begin_parallel(IvfBuild *build, IvfBuildShared *plan, int workers)
 	if (!shm_has_room(plan->area.total))
 	{
 		ereport(NOTICE,
-				(errmsg("ivfflat index is built without parallel workers"),
+				(errmsg("%s index is built without parallel workers", ivf_am_name(build->index)),
 				 errdetail("A parallel build needs %zu MB of shared memory, which are not free.",
 						   plan->area.total / (1024 * 1024) + 1),
 				 errhint("Give /dev/shm more room, or lower maintenance_work_mem.")));
@@ -476,7 +569,7 @@ begin_parallel(IvfBuild *build, IvfBuildShared *plan, int workers)
 	}
 
 	EnterParallelMode();
-	pcxt = CreateParallelContext("vecdb", "ivfflat_parallel_build", workers);
+	pcxt = CreateParallelContext("vecdb", "ivf_parallel_build", workers);
 	build->snapshot = plan->concurrent ?
 		RegisterSnapshot(GetTransactionSnapshot()) : SnapshotAny;
 
@@ -649,7 +742,8 @@ write_content(Relation index, ForkNumber fork, BlockNumber blkno, int offset,
 
 /* The head of a list, or the page behind prev (which is released). */
 static Buffer
-build_list_page(Relation index, ForkNumber fork, uint32 list, uint32 generation, Buffer prev)
+build_list_page(Relation index, ForkNumber fork, const IvfLayout *layout, uint32 list,
+				uint32 generation, Buffer prev)
 {
 	Buffer		buf = build_page(index, fork, IVF_PAGE_LIST);
 	uint32		seq = 1;
@@ -664,7 +758,7 @@ build_list_page(Relation index, ForkNumber fork, uint32 list, uint32 generation,
 		MarkBufferDirty(prev);
 		page_release(prev);
 	}
-	ivf_page_init_list(BufferGetPage(buf), IVF_PAGE_LIST, list, generation, seq);
+	ivf_page_init_list(BufferGetPage(buf), layout, IVF_PAGE_LIST, list, generation, seq);
 	return buf;
 }
 
@@ -722,19 +816,45 @@ write_centroids(Relation index, const IvfMetaPageData *meta, const float *centro
 	}
 }
 
+/* What the codec has learnt, on pages of its own. */
+static void
+write_code_state(Relation index, IvfMetaPageData *meta, const float *state, Size floats)
+{
+	uint32		blocks = (floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS;
+
+	if (floats == 0)
+		return;
+	meta->code_extents = ivf_extents_add(&meta->code, 0, 0,
+										 build_run(index, MAIN_FORKNUM, IVF_PAGE_CODEC, blocks),
+										 blocks);
+	for (uint32 i = 0; i < blocks; i++)
+	{
+		Size		done = (Size) i * IVF_CONT_FLOATS;
+
+		CHECK_FOR_INTERRUPTS();
+		write_content(index, MAIN_FORKNUM, meta->code.start + i, 0, state + done,
+					  sizeof(float) * Min(floats - done, IVF_CONT_FLOATS));
+	}
+}
+
 /* An index without rows: metapage, a directory of one list, its empty page. */
 static void
 build_empty(Relation index, ForkNumber fork, Metric metric, int dims)
 {
 	IvfMetaPageData meta;
+	Codec		codec;
+	IvfLayout	layout;
 	IvfListData entry = {0};
 	Buffer		metabuf = build_page(index, fork, IVF_PAGE_META);
 	Buffer		listbuf;
 
-	ivf_meta_init(&meta, dims, metric);
+	if (ivf_has_codes(index))
+		ivf_choose_codec(index, dims, metric, false, &codec);
+	ivf_meta_init(&meta, dims, metric, ivf_has_codes(index) ? &codec : NULL);
+	ivf_layout(&meta, &layout);
 	meta.lists = meta.lists_alive = 1;
 	build_directory(index, fork, &meta);
-	listbuf = build_list_page(index, fork, 0, 0, InvalidBuffer);
+	listbuf = build_list_page(index, fork, &layout, 0, 0, InvalidBuffer);
 	entry.head = entry.insert = BufferGetBlockNumber(listbuf);
 	entry.pages = 1;
 	page_release(listbuf);
@@ -749,11 +869,12 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 {
 	Relation	index = build->index;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(sort_desc(), &TTSOpsMinimalTuple);
-	uint32		max_rows = Max(ivf_rows_per_page(meta->row_size), 1);
+	IvfLayout	layout;
 	IvfRow		long_row = palloc(meta->row_size);
 	int64		loaded = 0;
 	bool		more;
 
+	ivf_layout(meta, &layout);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_LOAD);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 (int64) build->shared->index_tuples);
@@ -763,9 +884,9 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 	for (uint32 list = 0; list < meta->lists; list++)
 	{
 		IvfListData *entry = &entries[list];
-		Buffer		buf = build_list_page(index, MAIN_FORKNUM, list, meta->generation,
-										  InvalidBuffer);
-		uint32		on_page = 0;
+		Buffer		buf = build_list_page(index, MAIN_FORKNUM, &layout, list,
+										  meta->generation, InvalidBuffer);
+		int			on_page = 0;
 
 		entry->head = BufferGetBlockNumber(buf);
 		entry->generation = meta->generation;
@@ -779,7 +900,7 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 			if (DatumGetInt32(slot_getattr(slot, 1, &isnull)) != (int32) list)
 				break;
 			datum = DatumGetByteaPP(slot_getattr(slot, 2, &isnull));
-			if (on_page == max_rows)
+			if (on_page == layout.max_rows)
 			{
 				BlockNumber full = BufferGetBlockNumber(buf);
 
@@ -787,7 +908,7 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 				page_release(buf);
 				CHECK_FOR_INTERRUPTS();
 				buf = page_read(index, full, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
-				buf = build_list_page(index, MAIN_FORKNUM, list, meta->generation, buf);
+				buf = build_list_page(index, MAIN_FORKNUM, &layout, list, meta->generation, buf);
 				entry->pages++;
 				on_page = 0;
 			}
@@ -799,9 +920,8 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 			else
 			{
 				page = BufferGetPage(buf);
-				memcpy(IvfPageContent(page) + IvfPageUsed(page), VARDATA_ANY(datum),
-					   meta->row_size);
-				IvfPageSetUsed(page, IvfPageUsed(page) + meta->row_size);
+				ivf_page_put_row(page, &layout, on_page, VARDATA_ANY(datum));
+				ivf_page_set_rows(page, &layout, on_page + 1);
 				MarkBufferDirty(buf);
 			}
 			on_page++;
@@ -814,7 +934,7 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (more)
-		elog(ERROR, "ivfflat build assigned a row to a list that does not exist");
+		elog(ERROR, "ivf build assigned a row to a list that does not exist");
 
 	ExecDropSingleTupleTableSlot(slot);
 	pfree(long_row);
@@ -828,18 +948,24 @@ write_index(IvfBuild *build)
 	IvfBuildShared *shared = build->shared;
 	float	   *centroids = (float *) (build->area + shared->area.centroids);
 	Buffer		metabuf = build_page(index, MAIN_FORKNUM, IVF_PAGE_META);
+	bool		codes = build->codec.kind != CODEC_NONE;
+	Codec		codec;
 	IvfMetaPageData meta;
 	IvfListData *entries;
 
 	Assert(BufferGetBlockNumber(metabuf) == IVF_META_BLOCK);
 	page_release(metabuf);
 
-	ivf_meta_init(&meta, build->dims, build->metric);
+	if (codes)
+		attach_codec(&codec, shared, build->area);
+	ivf_meta_init(&meta, build->dims, build->metric, codes ? &codec : NULL);
 	meta.generation = 1;
 	meta.lists = meta.lists_alive = shared->lists;
 	meta.rows = meta.rows_at_build = (uint64) shared->index_tuples;
 	build_directory(index, MAIN_FORKNUM, &meta);
 	write_centroids(index, &meta, centroids);
+	if (codes)
+		write_code_state(index, &meta, codec.state, codec_state_floats(&codec));
 
 	entries = palloc0(sizeof(IvfListData) * meta.lists);
 	load_lists(build, &meta, entries);
@@ -848,6 +974,12 @@ write_index(IvfBuild *build)
 	ivf_calibrate(&meta, entries, centroids, (float *) (build->area + shared->area.queries),
 				  shared->nqueries, (IvfNeighbor *) (build->area + shared->area.nearest),
 				  shared->kmeans.participants);
+	if (codes)
+		ivf_calibrate_codec(&meta, &codec, centroids,
+							(float *) (build->area + shared->area.work_centroids),
+							(float *) (build->area + shared->area.sample) +
+							(Size) shared->train_n * shared->dims,
+							shared->sample_n - shared->train_n, shared->copy_distance);
 	metabuf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
 	ivf_meta_write(index, metabuf, &meta);
 	page_release(metabuf);
@@ -860,20 +992,9 @@ untrained_callback(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 				   bool tupleIsAlive, void *arg)
 {
 	IndexBuildResult *result = (IndexBuildResult *) arg;
-	IvfMetaPageData meta;
-	IvfRow		row;
 
-	if (isnull[0])
-		return;
-
-	ivf_meta_read(index, &meta);
-	row = palloc(meta.row_size);
-	if (ivf_form_row(meta.metric, meta.dims, values[0], tid, row))
-	{
-		ivf_list_append(index, &meta, 0, row);
+	if (!isnull[0] && ivf_insert_value(index, values[0], tid))
 		result->index_tuples++;
-	}
-	pfree(row);
 }
 
 /*
@@ -898,10 +1019,10 @@ build_untrained(IvfBuild *build, IndexBuildResult *result)
 
 /* pgvector's words: tools that create the index first know them. */
 static void
-notice_little_data(void)
+notice_little_data(Relation index)
 {
 	ereport(NOTICE,
-			(errmsg("ivfflat index created with little data"),
+			(errmsg("%s index created with little data", ivf_am_name(index)),
 			 errdetail("This will cause low recall."),
 			 errhint("Drop the index until the table has more data.")));
 }
@@ -914,7 +1035,10 @@ plan_participants(IvfBuildShared *plan, int participants, Size memory)
 	/* the queries' vectors, plain and prepared, take an eighth at most */
 	plan->nqueries = (int) Min(memory / 16 / (sizeof(float) * plan->dims),
 							   IVF_CALIBRATION_QUERIES);
-	plan_area(&plan->area, &plan->kmeans, plan->nqueries);
+	plan->train_n = codec_train_parts(&plan->codec) == 0 ? 0 :
+		(int) Min(Min(plan->sample_n * 4.0 / 5, IVF_TRAIN_ROWS),
+				  Max(memory / 4 / (sizeof(float) * plan->dims), 1));
+	plan_area(&plan->area, &plan->kmeans, &plan->codec, plan->train_n, plan->nqueries);
 	plan->sort_mem = (int) Max(memory / 1024 / 2 / participants, 64);
 }
 
@@ -933,7 +1057,7 @@ fit_memory(IvfBuild *build, IvfBuildShared *plan, Size memory)
 		needed = plan->area.sample; /* all that lies before the sample */
 		if (needed <= memory || plan->kmeans.k == 1)
 			return;
-		if (ivfflat_option_lists(build->index) != OPTION_UNSET)
+		if (ivf_option_lists(build->index) != OPTION_UNSET)
 		{
 			/* a sample cut to the memory allows few lists: what do all need? */
 			plan->kmeans.k = (int) Max(Min(build->sample.lists, build->sample.rows), plan->kmeans.k);
@@ -981,6 +1105,7 @@ build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
 	plan.concurrent = build->indexInfo->ii_Concurrent;
 	plan.dims = build->dims;
 	plan.metric = build->metric;
+	plan.codec = build->codec;
 	plan.sample_n = build->sample.n;
 	plan.kmeans.n = build->sample.n;
 	plan.kmeans.dim = build->dims;
@@ -1015,12 +1140,12 @@ build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
 }
 
 IndexBuildResult *
-ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
+ivfbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 {
 	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
 	IvfBuild	build = {0};
 	Size		memory = (Size) maintenance_work_mem * 1024;
-	int			option = ivfflat_option_lists(index);
+	int			option = ivf_option_lists(index);
 
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
@@ -1029,20 +1154,23 @@ ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	build.index = index;
 	build.indexInfo = indexInfo;
 	build.metric = support_metric(index, false);
-	build.dims = support_dims(index, "ivfflat", VECTOR_MAX_DIM);
+	build.dims = support_dims(index, ivf_am_name(index), VECTOR_MAX_DIM);
 
-	ivf_sample_rows(heap, index, indexInfo, build.metric, build.dims, memory / 2,
-					&build.sample);
+	if (ivf_has_codes(index))
+		ivf_choose_codec(index, build.dims, build.metric, true, &build.codec);
+
+	ivf_sample_rows(heap, index, indexInfo, build.metric, build.dims,
+					ivf_has_codes(index) ? &build.codec : NULL, memory / 2, &build.sample);
 	if (build.sample.n == 0)
 	{
-		notice_little_data();
+		notice_little_data(index);
 		build_untrained(&build, result);
 	}
 	else
 	{
 		/* a full sample was cut to the memory allowed */
 		if (build.sample.n < option && build.sample.n < build.sample.max_n)
-			notice_little_data();
+			notice_little_data(index);
 		build_lists(&build, memory, result);
 		if (RelationNeedsWAL(index))
 			log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);
@@ -1052,10 +1180,10 @@ ivfflatbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 
 /* The init fork of an unlogged index, always logged: a crash copies it. */
 void
-ivfflatbuildempty(Relation index)
+ivfbuildempty(Relation index)
 {
 	build_empty(index, INIT_FORKNUM, support_metric(index, false),
-				support_dims(index, "ivfflat", VECTOR_MAX_DIM));
+				support_dims(index, ivf_am_name(index), VECTOR_MAX_DIM));
 	log_newpage_range(index, INIT_FORKNUM, 0,
 					  RelationGetNumberOfBlocksInFork(index, INIT_FORKNUM), true);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_cost.c
- *	  ivfflatcostestimate.
+ *	  ivfcostestimate.
  *
  * A scan pays before its first row: the centroids are ranked and the first
  * batch of lists is read (startup cost).  Asked for every row it reads the
@@ -25,6 +25,12 @@
 #include "guc.h"
 #include "ivf/ivf_private.h"
 
+/*
+ * Rows that ivfpq makes exact before the first ones go out: some dozens, by
+ * measurement; those of the table's pages that are cached are most often these.
+ */
+#define EXACT_ROWS	50
+
 /* Pages of directory, centroids and metapage: read by every scan. */
 static double
 fixed_pages(const IvfMetaPageData *meta)
@@ -39,14 +45,14 @@ fixed_pages(const IvfMetaPageData *meta)
 }
 
 void
-ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
+ivfcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 					Cost *startup_cost, Cost *total_cost,
 					Selectivity *selectivity, double *correlation,
 					double *pages)
 {
 	GenericCosts costs = {0};
 	IvfMetaPageData meta;
-	IvfflatSearch search;
+	IvfSearch	search;
 	Relation	index;
 	double		random_page_cost;
 	double		seq_page_cost;
@@ -77,7 +83,7 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 
 	index = index_open(path->indexinfo->indexoid, NoLock);
 	ivf_meta_read(index, &meta);
-	ivfflat_search_options(index, &search);
+	ivf_search_options(index, meta.codec != CODEC_NONE, &search);
 	index_close(index, NoLock);
 	get_tablespace_page_costs(path->indexinfo->reltablespace,
 							  &random_page_cost, &seq_page_cost);
@@ -123,6 +129,21 @@ ivfflatcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	*total_cost = *startup_cost + rest +
 		cpu_index_tuple_cost * tuples +
 		2 * cpu_operator_cost * tuples * log2(tuples);
+	if (meta.codec != CODEC_NONE && search.rerank != RERANK_NONE)
+	{
+		/* no more than a quarter of what reading the table would be charged */
+		double		exact = Min(EXACT_ROWS * random_page_cost,
+								path->indexinfo->rel->pages * seq_page_cost / 4);
+
+		exact += Min(EXACT_ROWS, tuples) * cpu_tuple_cost;
+		/* all lists asked for: every row, in the order of the table (ivf_scan.c) */
+		if (search.rerank_k == 0 &&
+			(search.probes > 0 ? search.probes >= meta.lists : search.target_recall >= 1))
+			exact = path->indexinfo->rel->pages * seq_page_cost +
+				(cpu_tuple_cost + cpu_operator_cost) * tuples;
+		*startup_cost += exact;
+		*total_cost += exact + (cpu_tuple_cost + cpu_operator_cost) * tuples;
+	}
 	*selectivity = costs.indexSelectivity;
 	*correlation = 0;
 	*pages = costs.numIndexPages;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_insert.c
- *	  ivfflatinsert: one row into the list of its nearest centroid.
+ *	  ivfinsert: one row into the list of its nearest centroid.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,22 +50,60 @@ ivf_nearest_list(Relation index, const IvfMetaPageData *meta, const float *value
 	return best;
 }
 
+/* Append a value's row to the list of its nearest centroid. */
+static void
+insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row)
+{
+	uint32		list = ivf_nearest_list(index, meta, row->value);
+	const Codec *codec;
+	char	   *code;
+	float	   *centroid;
+	float	   *scratch;
+
+	if (meta->codec == CODEC_NONE)
+	{
+		ivf_list_append(index, meta, list, (const char *) row);
+		return;
+	}
+	codec = ivf_codec(index, meta);
+	centroid = palloc(sizeof(float) * codec->work_dim);
+	scratch = palloc(ivf_encode_scratch(codec));
+	code = palloc(meta->row_size);
+	ivf_codec_centroid(index, meta, list, centroid);
+	ivf_encode_row(codec, (Metric) meta->metric, centroid, row, scratch, code);
+	ivf_list_append(index, meta, list, code);
+	pfree(centroid);
+	pfree(scratch);
+	pfree(code);
+}
+
+/*
+ * Insert a value; false when it has no place in the index.  Used by a build
+ * that has nothing to learn from, too.
+ */
 bool
-ivfflatinsert(Relation index, Datum *values, bool *isnull,
-			  ItemPointer heap_tid, Relation heap,
-			  IndexUniqueCheck checkUnique, bool indexUnchanged,
-			  IndexInfo *indexInfo)
+ivf_insert_value(Relation index, Datum value, ItemPointer tid)
 {
 	IvfMetaPageData meta;
 	IvfRow		row;
-
-	if (isnull[0])
-		return false;
+	bool		has_place;
 
 	ivf_meta_read(index, &meta);
-	row = palloc(meta.row_size);
-	if (ivf_form_row(meta.metric, meta.dims, values[0], heap_tid, row))
-		ivf_list_append(index, &meta, ivf_nearest_list(index, &meta, row->value), row);
+	row = palloc(IVF_ROW_HEAD + sizeof(float) * meta.dims);
+	has_place = ivf_form_row((Metric) meta.metric, meta.dims, value, tid, row);
+	if (has_place)
+		insert_row(index, &meta, row);
 	pfree(row);
+	return has_place;
+}
+
+bool
+ivfinsert(Relation index, Datum *values, bool *isnull,
+		  ItemPointer heap_tid, Relation heap,
+		  IndexUniqueCheck checkUnique, bool indexUnchanged,
+		  IndexInfo *indexInfo)
+{
+	if (!isnull[0])
+		(void) ivf_insert_value(index, values[0], heap_tid);
 	return false;
 }

@@ -38,10 +38,10 @@ page_of_list(Page page, PageVerdict verdict, uint32 list, uint32 generation)
 		IvfPageGetOpaque(page)->generation == generation;
 }
 
-/* Format a LIST or CONT page: no rows, no successor. */
+/* Format a LIST or CONT (layout NULL) page: no rows, no successor. */
 void
-ivf_page_init_list(Page page, uint8 kind, uint32 list, uint32 generation,
-				   uint32 seq)
+ivf_page_init_list(Page page, const IvfLayout *layout, uint8 kind, uint32 list,
+				   uint32 generation, uint32 seq)
 {
 	IvfPageOpaque opaque;
 
@@ -53,14 +53,28 @@ ivf_page_init_list(Page page, uint8 kind, uint32 list, uint32 generation,
 	opaque->list = list;
 	opaque->generation = generation;
 	opaque->cont = InvalidBlockNumber;
+	/* arrays of codes are there from the beginning */
+	if (layout != NULL && layout->codes)
+		IvfPageSetUsed(page, layout->end);
 }
 
-/* How many rows begin on a LIST page; ERROR when pd_lower does not fit. */
+/* How many rows begin on a LIST page; ERROR when its content does not fit. */
 int
-ivf_page_rows(Relation index, BlockNumber blkno, Page page, uint32 row_size)
+ivf_page_rows(Relation index, BlockNumber blkno, Page page, const IvfLayout *layout)
 {
 	uint32		used = IvfPageUsed(page);
+	uint32		row_size = layout->row_size;
 
+	if (layout->codes)
+	{
+		IvfPageOpaque opaque = IvfPageGetOpaque(page);
+
+		if (unlikely(used != layout->end || opaque->rows > layout->max_rows || opaque->packed != 0))
+			page_corrupted(index, blkno,
+						   "The page has %u of at most %d rows, %u packed, in %u bytes instead of %u.",
+						   opaque->rows, layout->max_rows, opaque->packed, used, layout->end);
+		return opaque->rows;
+	}
 	if (likely(row_size <= IVF_PAGE_CAPACITY))
 	{
 		if (unlikely(used % row_size != 0))
@@ -72,6 +86,64 @@ ivf_page_rows(Relation index, BlockNumber blkno, Page page, uint32 row_size)
 	if (unlikely(used != 0 && used != IVF_ROW_HEAD + IVF_HEAD_FLOATS * sizeof(float)))
 		page_corrupted(index, blkno, "The first part of a row has %u bytes.", used);
 	return used != 0;
+}
+
+/* Say how many rows a page has that is being edited; not for rows over several pages. */
+void
+ivf_page_set_rows(Page page, const IvfLayout *layout, int nrows)
+{
+	if (layout->codes)
+		IvfPageGetOpaque(page)->rows = (uint16) nrows;
+	else
+		IvfPageSetUsed(page, nrows * layout->row_size);
+}
+
+/* Put a row, row_size bytes of any alignment, to place i of a page that is being edited. */
+void
+ivf_page_put_row(Page page, const IvfLayout *layout, int i, const char *row)
+{
+	Size		size;
+
+	if (!layout->codes)
+	{
+		memcpy(IvfPageContent(page) + (Size) i * layout->row_size, row, layout->row_size);
+		return;
+	}
+	memcpy(ivf_page_tid(page, layout, i), row, sizeof(ItemPointerData));
+	row += sizeof(ItemPointerData);
+	size = sizeof(float) * layout->nfactors;
+	memcpy(ivf_page_factors(page, layout, i), row, size);
+	row += size;
+	if (layout->has_norms)
+	{
+		memcpy(ivf_page_norms(page, layout, i), row, sizeof(float));
+		row += sizeof(float);
+	}
+	memcpy(ivf_page_codes(page, layout, i), row, layout->code_size);
+}
+
+/* The opposite: row i as row_size bytes. */
+void
+ivf_page_get_row(Page page, const IvfLayout *layout, int i, char *row)
+{
+	Size		size;
+
+	if (!layout->codes)
+	{
+		memcpy(row, IvfPageContent(page) + (Size) i * layout->row_size, layout->row_size);
+		return;
+	}
+	memcpy(row, ivf_page_tid(page, layout, i), sizeof(ItemPointerData));
+	row += sizeof(ItemPointerData);
+	size = sizeof(float) * layout->nfactors;
+	memcpy(row, ivf_page_factors(page, layout, i), size);
+	row += size;
+	if (layout->has_norms)
+	{
+		memcpy(row, ivf_page_norms(page, layout, i), sizeof(float));
+		row += sizeof(float);
+	}
+	memcpy(row, ivf_page_codes(page, layout, i), layout->code_size);
 }
 
 /* Stand before the first page of a list. */
@@ -165,9 +237,11 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 	BlockNumber cont;
 	int			done = IVF_HEAD_FLOATS;
 	int			dims = meta->dims;
+	IvfLayout	layout;
 
+	ivf_layout(meta, &layout);
 	if (IvfPageKind(page) != IVF_PAGE_LIST || opaque->seq != seq ||
-		ivf_page_rows(index, blkno, page, meta->row_size) == 0)
+		ivf_page_rows(index, blkno, page, &layout) == 0)
 	{
 		page_release(buf);
 		return false;
@@ -228,7 +302,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
  */
 void
 ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
-				   IvfRow row, bool building)
+				   const IvfRowData *row, bool building)
 {
 	BlockNumber owner = BufferGetBlockNumber(buf);
 	IvfPageOpaqueData head = *IvfPageGetOpaque(BufferGetPage(buf));
@@ -260,7 +334,7 @@ ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
 		page = page_edit_add(&edit, next, true);
 		if (add)
 		{
-			ivf_page_init_list(page, IVF_PAGE_CONT, head.list, head.generation, head.seq);
+			ivf_page_init_list(page, NULL, IVF_PAGE_CONT, head.list, head.generation, head.seq);
 			IvfPageGetOpaque(page)->next = owner;
 			IvfPageGetOpaque(page_edit_add(&edit, prev, false))->cont =
 				BufferGetBlockNumber(next);
@@ -290,15 +364,17 @@ ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
  */
 void
 ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
-				IvfRow row)
+				const char *row)
 {
-	int			max_rows = Max(ivf_rows_per_page(meta->row_size), 1);
+	IvfLayout	layout;
+	bool		is_long = meta->row_size > IVF_PAGE_CAPACITY;
 	IvfListData entry;
 	BlockNumber blkno;
 	uint32		seq = 0;		/* expected; 0: any page of the list will do */
 	BlockNumber missed = InvalidBlockNumber;
 	int			misses = 0;
 
+	ivf_layout(meta, &layout);
 	ivf_list_read(index, meta, list, &entry);
 	blkno = entry.insert;
 
@@ -333,8 +409,8 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			continue;
 		}
 
-		nrows = ivf_page_rows(index, blkno, page, meta->row_size);
-		if (nrows >= max_rows && opaque->next != InvalidBlockNumber)
+		nrows = ivf_page_rows(index, blkno, page, &layout);
+		if (nrows >= layout.max_rows && opaque->next != InvalidBlockNumber)
 		{
 			/* seq ascends, so this walk ends */
 			if (opaque->next_seq <= opaque->seq)
@@ -346,7 +422,7 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			continue;
 		}
 
-		if (nrows >= max_rows)
+		if (nrows >= layout.max_rows)
 		{
 			/* the tail is full: a new page, linked in the same record */
 			Buffer		tail = buf;
@@ -361,25 +437,25 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			IvfPageGetOpaque(image)->next = blkno;
 			IvfPageGetOpaque(image)->next_seq = seq;
 			image = page_edit_add(&edit, buf, true);
-			ivf_page_init_list(image, IVF_PAGE_LIST, list, entry.generation, seq);
-			if (meta->row_size <= IVF_PAGE_CAPACITY)
+			ivf_page_init_list(image, &layout, IVF_PAGE_LIST, list, entry.generation, seq);
+			if (!is_long)
 			{
-				memcpy(IvfPageContent(image), row, meta->row_size);
-				IvfPageSetUsed(image, meta->row_size);
+				ivf_page_put_row(image, &layout, 0, row);
+				ivf_page_set_rows(image, &layout, 1);
 			}
 			page_edit_commit(&edit);
 			page_release(tail);
-			if (meta->row_size > IVF_PAGE_CAPACITY)
-				ivf_write_long_row(index, meta, buf, row, false);
+			if (is_long)
+				ivf_write_long_row(index, meta, buf, (const IvfRowData *) row, false);
 		}
-		else if (meta->row_size > IVF_PAGE_CAPACITY)
-			ivf_write_long_row(index, meta, buf, row, false);
+		else if (is_long)
+			ivf_write_long_row(index, meta, buf, (const IvfRowData *) row, false);
 		else
 		{
 			page_edit_begin(&edit, index, false);
 			page = page_edit_add(&edit, buf, false);
-			memcpy(IvfPageContent(page) + IvfPageUsed(page), row, meta->row_size);
-			IvfPageSetUsed(page, IvfPageUsed(page) + meta->row_size);
+			ivf_page_put_row(page, &layout, nrows, row);
+			ivf_page_set_rows(page, &layout, nrows + 1);
 			page_edit_commit(&edit);
 		}
 		page_release(buf);

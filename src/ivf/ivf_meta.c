@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_meta.c
- *	  Metapage, directory of lists, centroids.
+ *	  Metapage, directory of lists, centroids, what the codec has learnt.
  *
  * Everything read from a page is checked before it is used: counts against
  * the limits of the format, blocks against the length of the file.
@@ -15,14 +15,21 @@
 #include "ivf/ivf_private.h"
 #include "kernel/kernel.h"
 
+/* codec: NULL for ivfflat */
 void
-ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric)
+ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric, const Codec *codec)
 {
 	memset(meta, 0, sizeof(*meta));
 	meta->magic = IVF_MAGIC;
 	meta->dims = dims;
 	meta->metric = metric;
-	meta->row_size = IVF_ROW_HEAD + sizeof(float) * dims;
+	meta->row_size = ivf_row_size(dims, metric, codec);
+	if (codec == NULL)
+		return;
+	meta->codec = codec->kind;
+	meta->code_bits = codec->bits;
+	meta->code_parts = codec->m;
+	meta->code_seed = codec->seed;
 }
 
 /* Write the metapage during a build; buf is exclusively locked. */
@@ -69,14 +76,32 @@ extents_sound(const IvfExtent *extents, int n, uint32 items,
 const char *
 ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 {
+	Codec		codec;
+	Size		state_floats = 0;
+
 	if (meta->magic != IVF_MAGIC)
 		return "The magic number of the metapage is wrong.";
 	if (meta->dims < 1 || meta->dims > VECTOR_MAX_DIM)
 		return "The number of dimensions is out of range.";
-	if (meta->metric > METRIC_LAST || meta->codec != 0)
+	if (meta->metric > METRIC_LAST || meta->codec > CODEC_LAST)
 		return "Metric or codec is not known.";
-	if (meta->row_size != IVF_ROW_HEAD + sizeof(float) * meta->dims)
-		return "The row size does not fit the dimensions.";
+	if (meta->codec != CODEC_NONE &&
+		!codec_init(&codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
+					meta->code_parts, meta->code_seed))
+		return "Kind, bits and parts of the codec do not fit the dimensions.";
+	if (meta->row_size != ivf_row_size(meta->dims, (Metric) meta->metric,
+									   meta->codec != CODEC_NONE ? &codec : NULL) ||
+		(meta->codec != CODEC_NONE && ivf_rows_per_page(meta->row_size, true) < 1))
+		return "The row size does not fit dimensions and codec.";
+	if (meta->codec != CODEC_NONE)
+		state_floats = codec_state_floats(&codec);
+	if (state_floats == 0 ? meta->code_extents != 0 :
+		(meta->code_extents != 1 || meta->code.first != 0 ||
+		 meta->code.blocks < (state_floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS ||
+		 (uint64) meta->code.start + meta->code.blocks > nblocks))
+		return "The extent of what the codec has learnt does not fit the codec.";
+	if (!(meta->code_error >= 0) || !(meta->code_floor >= 0))
+		return "The error of the codec is out of range.";
 	if (meta->lists < 1 || meta->lists_alive < 1 || meta->lists_alive > meta->lists ||
 		meta->lists > (uint64) IVF_MAX_EXTENTS * IVF_MAX_LISTS)
 		return "The number of lists is out of range.";
@@ -88,7 +113,8 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 		return "The number of recall targets is out of range.";
 	for (int i = 0; i < meta->num_targets; i++)
 		if (!(meta->targets[i].recall > 0 && meta->targets[i].recall <= 1) ||
-			!(meta->targets[i].effort >= 0) || !(meta->targets[i].probes >= 0))
+			!(meta->targets[i].effort >= 0) || !(meta->targets[i].probes >= 0) ||
+			!(meta->targets[i].width >= 0))
 			return "A recall target is out of range.";
 	if (!(meta->nearest_floor >= 0))
 		return "The floor of the nearest distance is out of range.";
@@ -114,11 +140,14 @@ ivf_meta_read(Relation index, IvfMetaPageData *meta)
 
 	if (IvfPageKind(page) != IVF_PAGE_META ||
 		IvfPageUsed(page) != sizeof(IvfMetaPageData))
-		page_corrupted(index, IVF_META_BLOCK, "Expected the metapage of an ivfflat index.");
+		page_corrupted(index, IVF_META_BLOCK, "Expected the metapage of an %s index.",
+					   ivf_am_name(index));
 	memcpy(meta, IvfPageGetMeta(page), sizeof(*meta));
 	page_release(buf);
 
 	flaw = ivf_meta_flaw(meta, RelationGetNumberOfBlocks(index));
+	if (flaw == NULL && (meta->codec != CODEC_NONE) != ivf_has_codes(index))
+		flaw = "The codec does not fit the access method.";
 	if (flaw)
 		page_corrupted(index, IVF_META_BLOCK, "%s", flaw);
 }
@@ -327,44 +356,142 @@ read_centroids(Relation index, const IvfMetaPageData *meta, uint32 first,
 	}
 }
 
+/* Copy what the codec has learnt from its pages. */
+static void
+read_code_state(Relation index, const IvfMetaPageData *meta, Size floats, float *out)
+{
+	BlockNumber blkno = meta->code.start;
+
+	for (Size done = 0; done < floats; done += IVF_CONT_FLOATS, blkno++)
+	{
+		Size		part = Min(floats - done, IVF_CONT_FLOATS);
+		Buffer		buf;
+		Page		page;
+
+		CHECK_FOR_INTERRUPTS();
+		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
+		page = BufferGetPage(buf);
+		if (IvfPageKind(page) != IVF_PAGE_CODEC || IvfPageUsed(page) != sizeof(float) * part)
+			page_corrupted(index, blkno, "Expected a codec page with %zu bytes.",
+						   sizeof(float) * part);
+		memcpy(out + done, IvfPageContent(page), sizeof(float) * part);
+		page_release(buf);
+	}
+}
+
 /*
- * The backend's own copy of the centroids, or NULL when there are too many.
- * They never change within a generation, and a new file empties the relation
- * cache.  It spares each search and each insert a hundred page accesses.
+ * The backend's own copy of the centroids (unless there are too many), and of
+ * the codec with the centroids in its space.  They never change within a
+ * generation, and a new file empties the relation cache.  It spares each search
+ * and each insert a hundred page accesses.
+ *
+ * Whoever takes a lock, or reads the catalogs, lets go of it: the relation cache
+ * may be emptied then.
  */
-typedef struct CentroidCache
+typedef struct IvfCache
 {
 	uint32		generation;
 	uint32		lists;
-	float		centroids[FLEXIBLE_ARRAY_MEMBER];
-} CentroidCache;
+	const float *centroids;		/* NULL: read them from their pages */
+	const float *work_centroids;	/* in the codec's space, or NULL */
+	Codec		codec;			/* CODEC_NONE: of ivfflat */
+} IvfCache;
 
 #define CENTROID_CACHE_MAX	(4 * 1024 * 1024)
 #define CENTROID_CHUNK		(64 * 1024)
+#define CACHE_ALIGN(size)	TYPEALIGN(64, size)
 
-static const float *
-cached_centroids(Relation index, const IvfMetaPageData *meta)
+static const IvfCache *
+cached(Relation index, const IvfMetaPageData *meta)
 {
-	CentroidCache *cache = (CentroidCache *) index->rd_amcache;
+	IvfCache   *cache = (IvfCache *) index->rd_amcache;
+	IvfCache	plan = {0};
 	Size		bytes = sizeof(float) * meta->dims * meta->lists;
+	Size		work_bytes = 0;
+	Size		state_bytes = 0;
+	bool		keep = meta->generation > 0 && bytes <= CENTROID_CACHE_MAX;
+	char	   *at;
 
-	if (bytes > CENTROID_CACHE_MAX)
-		return NULL;
 	if (cache != NULL && cache->generation == meta->generation &&
 		cache->lists == meta->lists)
-		return cache->centroids;
+		return cache;
 
 	index->rd_amcache = NULL;
 	if (cache != NULL)
 		pfree(cache);
-	cache = MemoryContextAlloc(index->rd_indexcxt,
-							   offsetof(CentroidCache, centroids) + bytes);
+	plan.generation = meta->generation;
+	plan.lists = meta->lists;
+	if (!keep)
+		bytes = 0;
+	if (meta->codec != CODEC_NONE)
+	{
+		if (!codec_init(&plan.codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
+						meta->code_parts, meta->code_seed))
+			elog(ERROR, "invalid codec");	/* ivf_meta_flaw() */
+		state_bytes = sizeof(float) * codec_state_floats(&plan.codec);
+		if (keep && plan.codec.kind == CODEC_RABITQ)
+			work_bytes = sizeof(float) * plan.codec.work_dim * meta->lists;
+	}
+	cache = MemoryContextAllocExtended(index->rd_indexcxt,
+									   CACHE_ALIGN(sizeof(IvfCache)) + CACHE_ALIGN(bytes) +
+									   CACHE_ALIGN(work_bytes) + CACHE_ALIGN(state_bytes) +
+									   codec_memory(&plan.codec), MCXT_ALLOC_HUGE);
+	*cache = plan;
+
 	/* not ours to keep until it is complete: an error leaves it to rd_indexcxt */
-	read_centroids(index, meta, 0, meta->lists, cache->centroids);
-	cache->generation = meta->generation;
-	cache->lists = meta->lists;
+	at = (char *) cache + CACHE_ALIGN(sizeof(IvfCache));
+	if (keep)
+	{
+		read_centroids(index, meta, 0, meta->lists, (float *) at);
+		cache->centroids = (float *) at;
+	}
+	at += CACHE_ALIGN(bytes);
+	if (meta->codec != CODEC_NONE)
+	{
+		float	   *work = (float *) at;
+
+		at += CACHE_ALIGN(work_bytes);
+		if (state_bytes > 0)
+			read_code_state(index, meta, state_bytes / sizeof(float), (float *) at);
+		codec_attach(&cache->codec, (float *) at, at + CACHE_ALIGN(state_bytes));
+		if (work_bytes > 0)
+			for (uint32 list = 0; list < meta->lists; list++)
+				codec_transform(&cache->codec, cache->centroids + (Size) list * meta->dims,
+								work + (Size) list * cache->codec.work_dim);
+		if (keep)
+			cache->work_centroids = work_bytes > 0 ? work : cache->centroids;
+	}
 	index->rd_amcache = cache;
-	return cache->centroids;
+	return cache;
+}
+
+/* The codec of an ivfpq index, in the relation cache: see above. */
+const Codec *
+ivf_codec(Relation index, const IvfMetaPageData *meta)
+{
+	Assert(meta->codec != CODEC_NONE);
+	return &cached(index, meta)->codec;
+}
+
+/* A list's centroid in the codec's space into out (work_dim floats). */
+void
+ivf_codec_centroid(Relation index, const IvfMetaPageData *meta, uint32 list, float *out)
+{
+	const IvfCache *cache = cached(index, meta);
+	Size		work_dim = cache->codec.work_dim;
+
+	if (meta->generation == 0)
+		memset(out, 0, sizeof(float) * work_dim);
+	else if (cache->work_centroids)
+		memcpy(out, cache->work_centroids + list * work_dim, sizeof(float) * work_dim);
+	else
+	{
+		float	   *plain = palloc(sizeof(float) * meta->dims);
+
+		read_centroids(index, meta, list, 1, plain);
+		codec_transform(&cache->codec, plain, out);
+		pfree(plain);
+	}
 }
 
 /*
@@ -376,7 +503,7 @@ void
 ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 					   const float *query, float *distances)
 {
-	const float *all = cached_centroids(index, meta);
+	const float *all = cached(index, meta)->centroids;
 	Size		bytes = sizeof(float) * meta->dims;
 	uint32		chunk = Max(CENTROID_CHUNK / bytes, 1);
 	float	   *copy = all ? NULL : palloc(bytes * chunk);

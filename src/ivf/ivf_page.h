@@ -17,8 +17,11 @@
  *	IVF_PAGE_CENT	centroids, float4[dims] each; where one does not fit a page,
  *					ivf_pages_per_centroid() consecutive pages hold it
  *	IVF_PAGE_LIST	rows of one list, meta.row_size bytes each; where one row
- *					does not fit, the head of one row, continued on CONT pages
+ *					does not fit, the head of one row, continued on CONT pages;
+ *					of ivfpq: arrays (IvfLayout)
  *	IVF_PAGE_CONT	floats of the row that begins on the page's owner
+ *	IVF_PAGE_CODEC	floats of what the codec has learnt, IVF_CONT_FLOATS on each
+ *					page but the last
  *	VECDB_PAGE_FREE	nothing; in the free-space map
  *
  *-------------------------------------------------------------------------
@@ -30,6 +33,8 @@
 #include "storage/itemptr.h"
 
 #include "am/page.h"
+#include "am/support.h"
+#include "quant/codec.h"
 
 #define IVF_META_BLOCK		0
 #define IVF_MAGIC			0x49564656	/* "VFVI" */
@@ -39,6 +44,8 @@
 #define IVF_PAGE_CENT		3
 #define IVF_PAGE_LIST		4
 #define IVF_PAGE_CONT		5
+#define IVF_PAGE_CODEC		6
+#define IVF_PAGE_LAST		IVF_PAGE_CODEC
 
 #define IVF_MAX_LISTS		32768
 #define IVF_MAX_EXTENTS		32
@@ -55,7 +62,9 @@
  *	12		4		LIST, CONT: number of the list
  *	16		4		LIST, CONT: training generation of the list
  *	20		4		LIST: first CONT page; CONT: next one; or InvalidBlockNumber
- *	24		4		unused, 0
+ *	24		2		LIST of ivfpq: rows on the page; otherwise 0
+ *	26		2		LIST of ivfpq: how many of these, from the first on, lie in
+ *					packed blocks (none in this format: 0)
  *	28		4		VecdbPageTrailer
  */
 typedef struct IvfPageOpaqueData
@@ -66,7 +75,8 @@ typedef struct IvfPageOpaqueData
 	uint32		list;
 	uint32		generation;
 	BlockNumber cont;
-	uint32		unused;
+	uint16		rows;
+	uint16		packed;
 	VecdbPageTrailer trailer;
 } IvfPageOpaqueData;
 
@@ -91,7 +101,8 @@ StaticAssertDecl(IVF_SPECIAL_SIZE == sizeof(IvfPageOpaqueData),
 	(((PageHeader) (page))->pd_lower = SizeOfPageHeaderData + (bytes))
 
 /*
- * A row of ivfflat, as it stands on LIST pages (one after the other).
+ * A row of ivfflat, as it stands on LIST pages (one after the other).  ivfpq
+ * makes its codes from such a row, which is then on no page.
  *
  * OFFSET	SIZE	DESCRIPTION
  *	0		6		heap TID
@@ -162,13 +173,14 @@ typedef struct IvfExtent
 	uint32		blocks;
 } IvfExtent;
 
-/* Effort for a recall, measured at build (ivf_calibrate.c). */
+/* Effort for a recall, measured at build (ivf_calibrate.c, ivf_codec.c). */
 #define IVF_NUM_TARGETS		6
 typedef struct IvfTarget
 {
 	float		recall;			/* 0.80, 0.90, 0.95, 0.98, 0.99, 0.995 */
 	float		effort;			/* at which a search has met that share */
 	float		probes;			/* lists it has visited then, on average */
+	float		width;			/* of estimates, in the codec's units; 0 for ivfflat */
 } IvfTarget;
 
 /*
@@ -178,21 +190,29 @@ typedef struct IvfTarget
  *	0		4		magic, IVF_MAGIC
  *	4		4		dims, 1 .. 16000
  *	8		2		metric: Metric of am/support.h
- *	10		2		codec: 0 raw float4 values (ivfflat)
- *	12		4		row_size: head + attribute area + value on the list pages
+ *	10		2		codec: CodecKind; CODEC_NONE: float4 values (ivfflat)
+ *	12		4		row_size: bytes a row takes on the list pages
  *	16		4		training generation; 0: born empty, one list, no centroids
  *	20		4		lists in the directory (superseded ones count)
  *	24		4		lists alive
  *	28		2		extents of the directory
  *	30		2		extents of the centroids (0 in generation 0)
  *	32		4		recall targets in use (0 in generation 0)
- *	36		72		targets, ascending
- *	108		384		extents of the directory
- *	492		384		extents of the centroids
- *	876		4		nearest_floor: the nearest centroid counts as no nearer
+ *	36		96		targets, ascending
+ *	132		384		extents of the directory
+ *	516		384		extents of the centroids
+ *	900		4		nearest_floor: the nearest centroid counts as no nearer
  *					(squared distance; ivf_calibrate.c)
- *	880		8		rows at build
- *	888		8		rows at build or the last VACUUM
+ *	904		8		rows at build
+ *	912		8		rows at build or the last VACUUM
+ *	920		2		bits of the codes (0: no codec)
+ *	922		2		extents of what the codec has learnt: 0 or 1
+ *	924		4		parts of a code (pq; otherwise 0)
+ *	928		8		seed of the codec
+ *	936		12		extent of what the codec has learnt
+ *	948		4		error: of the estimates, root mean square, in units
+ *	952		4		floor: estimates up to it may be of the query itself
+ *	956		4		unused, 0
  */
 typedef struct IvfMetaPageData
 {
@@ -213,21 +233,119 @@ typedef struct IvfMetaPageData
 	float		nearest_floor;
 	uint64		rows_at_build;
 	uint64		rows;
+	uint16		code_bits;
+	uint16		code_extents;
+	uint32		code_parts;
+	uint64		code_seed;
+	IvfExtent	code;
+	float		code_error;
+	float		code_floor;
+	uint32		unused;
 } IvfMetaPageData;
 
 typedef IvfMetaPageData *IvfMetaPage;
 
 #define IvfPageGetMeta(page) ((IvfMetaPage) IvfPageContent(page))
-StaticAssertDecl(offsetof(IvfMetaPageData, dir) == 108, "metapage layout");
-StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 880, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 896, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, dir) == 132, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 904, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, code_seed) == 928, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 960, "metapage layout");
 
 
-/* How many rows (centroids) a page holds; 0: one takes several pages. */
-static inline int
-ivf_rows_per_page(uint32 row_size)
+/*
+ * How rows lie on LIST pages.
+ *
+ * ivfflat: one after the other; pd_lower ends them.
+ *
+ * ivfpq: arrays for max_rows rows, whose number is in the special area; all of
+ * them lie below pd_lower, which is where they end from the page's first day:
+ *
+ *	OFFSET		SIZE						DESCRIPTION
+ *	0			6 * max_rows				heap TIDs
+ *	factors		4 * nfactors * max_rows		the codec's factors, row by row
+ *	norms		4 * max_rows				norms of the values: inner product only
+ *	codes		code_size * max_rows		codes, one after the other
+ *
+ * So one call estimates all rows of a page.  In a sort, or on its way to a
+ * page, a row is row_size bytes: TID, then factors, norm and code of ivfpq, or
+ * IvfRowData.
+ */
+typedef struct IvfLayout
 {
-	return IVF_PAGE_CAPACITY / row_size;
+	uint32		row_size;
+	int			max_rows;		/* of a page, at least 1 */
+	bool		codes;			/* ivfpq */
+	bool		has_norms;
+	int			nfactors;
+	int			code_size;
+	uint32		factors_at;		/* offsets in the content */
+	uint32		norms_at;
+	uint32		codes_at;
+	uint32		end;
+} IvfLayout;
+
+/* The factors and the code that kind of codec has; 0 bytes for ivfflat. */
+static inline uint32
+ivf_row_size(int dims, Metric metric, const Codec *codec)
+{
+	if (codec == NULL)
+		return IVF_ROW_HEAD + sizeof(float) * dims;
+	return sizeof(ItemPointerData) +
+		sizeof(float) * (codec->nfactors + (metric == METRIC_IP)) + codec->code_size;
+}
+
+/* How many rows fit a page; 0: not one. */
+static inline int
+ivf_rows_per_page(uint32 row_size, bool codes)
+{
+	/* two bytes may be needed to align the factors */
+	return (IVF_PAGE_CAPACITY - (codes ? 2 : 0)) / row_size;
+}
+
+static inline void
+ivf_layout(const IvfMetaPageData *meta, IvfLayout *layout)
+{
+	memset(layout, 0, sizeof(*layout));
+	layout->row_size = meta->row_size;
+	layout->codes = meta->codec != CODEC_NONE;
+	layout->max_rows = Max(ivf_rows_per_page(meta->row_size, layout->codes), 1);
+	if (!layout->codes)
+		return;
+	layout->has_norms = meta->metric == METRIC_IP;
+	layout->nfactors = meta->codec == CODEC_SQ8 ? 0 : 2;
+	layout->code_size = meta->row_size - sizeof(ItemPointerData) -
+		sizeof(float) * (layout->nfactors + layout->has_norms);
+	layout->factors_at = TYPEALIGN(sizeof(float), sizeof(ItemPointerData) * layout->max_rows);
+	layout->norms_at = layout->factors_at + sizeof(float) * layout->nfactors * layout->max_rows;
+	layout->codes_at = layout->norms_at + sizeof(float) * layout->has_norms * layout->max_rows;
+	layout->end = layout->codes_at + layout->code_size * layout->max_rows;
+	Assert(layout->end <= IVF_PAGE_CAPACITY);
+}
+
+/* The TID of row i of a LIST page */
+static inline ItemPointer
+ivf_page_tid(Page page, const IvfLayout *layout, int i)
+{
+	return (ItemPointer) (IvfPageContent(page) +
+						  (Size) i * (layout->codes ? sizeof(ItemPointerData) : layout->row_size));
+}
+
+static inline float *
+ivf_page_factors(Page page, const IvfLayout *layout, int i)
+{
+	return (float *) (IvfPageContent(page) + layout->factors_at) + (Size) i * layout->nfactors;
+}
+
+static inline float *
+ivf_page_norms(Page page, const IvfLayout *layout, int i)
+{
+	return (float *) (IvfPageContent(page) + layout->norms_at) + i;
+}
+
+static inline uint8_t *
+ivf_page_codes(Page page, const IvfLayout *layout, int i)
+{
+	return (uint8_t *) IvfPageContent(page) + layout->codes_at + (Size) i * layout->code_size;
 }
 
 /* CONT pages a row of these dimensions needs beyond its LIST page. */

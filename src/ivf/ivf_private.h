@@ -45,7 +45,8 @@ typedef struct IvfCursor
 } IvfCursor;
 
 /* ivf_meta.c: metapage, directory, centroids */
-extern void ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric);
+extern void ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric,
+						  const Codec *codec);
 extern void ivf_meta_write(Relation index, Buffer buf, const IvfMetaPageData *meta);
 extern void ivf_meta_read(Relation index, IvfMetaPageData *meta);
 extern const char *ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks);
@@ -62,21 +63,44 @@ extern int	ivf_extents_add(IvfExtent *extents, int n, uint32 first,
 extern BlockNumber ivf_centroid_block(const IvfMetaPageData *meta, uint32 list, int *slot);
 extern void ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 								   const float *query, float *distances);
+extern const Codec *ivf_codec(Relation index, const IvfMetaPageData *meta);
+extern void ivf_codec_centroid(Relation index, const IvfMetaPageData *meta,
+							   uint32 list, float *out);
 
 /* ivf_list.c: chains of list pages */
 extern void ivf_cursor_start(Relation index, IvfCursor *cursor,
 							 const IvfMetaPageData *meta, uint32 list);
 extern Buffer ivf_cursor_next(Relation index, IvfCursor *cursor);
 extern void ivf_list_append(Relation index, const IvfMetaPageData *meta,
-							uint32 list, IvfRow row);
+							uint32 list, const char *row);
 extern void ivf_write_long_row(Relation index, const IvfMetaPageData *meta,
-							   Buffer buf, IvfRow row, bool building);
-extern void ivf_page_init_list(Page page, uint8 kind, uint32 list,
-							   uint32 generation, uint32 seq);
+							   Buffer buf, const IvfRowData *row, bool building);
+extern void ivf_page_init_list(Page page, const IvfLayout *layout, uint8 kind,
+							   uint32 list, uint32 generation, uint32 seq);
 extern int	ivf_page_rows(Relation index, BlockNumber blkno, Page page,
-						  uint32 row_size);
+						  const IvfLayout *layout);
+extern void ivf_page_set_rows(Page page, const IvfLayout *layout, int nrows);
+extern void ivf_page_put_row(Page page, const IvfLayout *layout, int i, const char *row);
+extern void ivf_page_get_row(Page page, const IvfLayout *layout, int i, char *row);
 extern bool ivf_row_read(Relation index, const IvfMetaPageData *meta,
 						 BlockNumber blkno, uint32 seq, IvfRow row);
+
+/* ivf_codec.c: rows as codes */
+extern void ivf_choose_codec(Relation index, int dims, Metric metric, bool trained,
+							 Codec *codec);
+extern Size ivf_encode_scratch(const Codec *codec);
+extern void ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
+						   const IvfRowData *row, float *scratch, char *out);
+extern void ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec,
+								const float *centroids, const float *work_centroids,
+								const float *sample, int n, float copy_distance);
+extern float ivf_width_for(const IvfMetaPageData *meta, double recall);
+
+/*
+ * pq and sq8 learn from so many rows, 64 for each of 256 centroids, or from four
+ * fifths of the sample: the errors of the rest are measured.
+ */
+#define IVF_TRAIN_ROWS		16384
 
 /* ivf_sample.c: what a build learns before it begins */
 typedef struct IvfSample
@@ -89,9 +113,9 @@ typedef struct IvfSample
 } IvfSample;
 
 extern void ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
-							Metric metric, int dims, Size memory,
-							IvfSample *sample);
-extern int	ivf_choose_lists(double rows, int rows_per_page);
+							Metric metric, int dims, const Codec *codec,
+							Size memory, IvfSample *sample);
+extern int	ivf_choose_lists(double rows, int rows_per_page, bool codes);
 
 /* ivf_calibrate.c: effort for a recall */
 #define IVF_CALIBRATION_K	10	/* recall@10 */
@@ -117,18 +141,30 @@ extern double ivf_effort(const IvfMetaPageData *meta, double rows_before,
 extern double ivf_effort_for(const IvfMetaPageData *meta, double recall, double *probes);
 
 /* ivf_build.c */
-extern IndexBuildResult *ivfflatbuild(Relation heap, Relation index,
-									  IndexInfo *indexInfo);
-extern void ivfflatbuildempty(Relation index);
+extern IndexBuildResult *ivfbuild(Relation heap, Relation index,
+								  IndexInfo *indexInfo);
+extern void ivfbuildempty(Relation index);
 
 /* ivf_insert.c */
+extern bool ivf_insert_value(Relation index, Datum value, ItemPointer tid);
 extern bool ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, IvfRow row);
 extern uint32 ivf_nearest_list(Relation index, const IvfMetaPageData *meta,
 							   const float *value);
-extern bool ivfflatinsert(Relation index, Datum *values, bool *isnull,
-						  ItemPointer heap_tid, Relation heap,
-						  IndexUniqueCheck checkUnique, bool indexUnchanged,
-						  IndexInfo *indexInfo);
+extern bool ivfinsert(Relation index, Datum *values, bool *isnull,
+					  ItemPointer heap_tid, Relation heap,
+					  IndexUniqueCheck checkUnique, bool indexUnchanged,
+					  IndexInfo *indexInfo);
+
+/* ivf_rerank.c: exact distances of a scan's rows */
+typedef struct IvfRerank IvfRerank;
+extern IvfRerank *ivf_rerank_create(void);
+extern void ivf_rerank_reset(IvfRerank *rerank);
+extern void ivf_rerank_free(IvfRerank *rerank);
+extern bool ivf_rerank_fetch(IvfRerank *rerank, IndexScanDesc scan, ItemPointer tid,
+							 int dims, const float **value);
+extern void ivf_rerank_put(IvfRerank *rerank, double distance, ItemPointer tid);
+extern bool ivf_rerank_nearest(const IvfRerank *rerank, double *distance);
+extern bool ivf_rerank_pop(IvfRerank *rerank, double *distance, ItemPointer tid);
 
 /* ivf_scan.c */
 
@@ -146,27 +182,45 @@ ivf_look_ahead(int probes)
 }
 
 extern uint64 ivf_session_dropped;
-extern IndexScanDesc ivfflatbeginscan(Relation index, int nkeys, int norderbys);
-extern void ivfflatrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
-						  ScanKey orderbys, int norderbys);
-extern bool ivfflatgettuple(IndexScanDesc scan, ScanDirection dir);
-extern void ivfflatendscan(IndexScanDesc scan);
+extern IndexScanDesc ivfbeginscan(Relation index, int nkeys, int norderbys);
+extern void ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+					  ScanKey orderbys, int norderbys);
+extern bool ivfgettuple(IndexScanDesc scan, ScanDirection dir);
+extern void ivfendscan(IndexScanDesc scan);
 
 /* ivf_vacuum.c */
-extern IndexBulkDeleteResult *ivfflatbulkdelete(IndexVacuumInfo *info,
-												IndexBulkDeleteResult *stats,
-												IndexBulkDeleteCallback callback,
-												void *callback_state);
-extern IndexBulkDeleteResult *ivfflatvacuumcleanup(IndexVacuumInfo *info,
-												   IndexBulkDeleteResult *stats);
+extern IndexBulkDeleteResult *ivfbulkdelete(IndexVacuumInfo *info,
+											IndexBulkDeleteResult *stats,
+											IndexBulkDeleteCallback callback,
+											void *callback_state);
+extern IndexBulkDeleteResult *ivfvacuumcleanup(IndexVacuumInfo *info,
+											   IndexBulkDeleteResult *stats);
 
 /* ivf_cost.c */
-extern void ivfflatcostestimate(PlannerInfo *root, IndexPath *path,
+extern void ivfcostestimate(PlannerInfo *root, IndexPath *path,
 								double loop_count, Cost *startup_cost,
 								Cost *total_cost, Selectivity *selectivity,
 								double *correlation, double *pages);
 
 /* ivf_validate.c */
 extern bool ivfflatvalidate(Oid opclassoid);
+extern bool ivfpqvalidate(Oid opclassoid);
+
+/* ivfflat.c, ivfpq.c */
+extern IndexAmRoutine *ivf_am_routine(void);
+extern bytea *ivfpqoptions(Datum reloptions, bool validate);
+
+/* Is it an ivfpq index?  By the code behind it: another extension may call its method so. */
+static inline bool
+ivf_has_codes(Relation index)
+{
+	return index->rd_indam->amoptions == ivfpqoptions;
+}
+
+static inline const char *
+ivf_am_name(Relation index)
+{
+	return ivf_has_codes(index) ? "ivfpq" : "ivfflat";
+}
 
 #endif							/* VECDB_IVF_PRIVATE_H */

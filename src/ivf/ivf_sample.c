@@ -27,6 +27,8 @@
 #define POINTS_PER_LIST		128
 #define POINTS_PER_LIST_MIN 64
 #define POINTS_ENOUGH		128000
+/* enough to measure the errors of codes that need no training */
+#define CODEC_ROWS			1000
 
 typedef struct SampleState
 {
@@ -58,17 +60,18 @@ sample_value(void *arg, Datum value, int place)
  * Lists for a table of that many rows, when nobody said: 2 * sqrt(rows), which
  * read a fifth to a third less at equal recall than sqrt(rows) (README.md);
  * from a million rows on no more than there, until sqrt(rows) are more, since
- * a build compares every row with every list.  A list should fill two pages.
+ * a build compares every row with every list.  A list should fill two pages, or one
+ * of codes.
  */
 int
-ivf_choose_lists(double rows, int rows_per_page)
+ivf_choose_lists(double rows, int rows_per_page, bool codes)
 {
 	double		lists = Max(Min(2 * sqrt(rows), 2000), sqrt(rows));
 
 	/* up to here one list, scanned whole, is as quick, and exact */
 	if (rows < 1000)
 		return rows > 0 ? 1 : 0;
-	lists = Min(lists, rows / (2 * Max(rows_per_page, 1)));
+	lists = Min(lists, rows / ((codes ? 1 : 2) * Max(rows_per_page, 1)));
 	return (int) Min(Max(rint(lists), 1), IVF_MAX_LISTS);
 }
 
@@ -78,12 +81,13 @@ ivf_choose_lists(double rows, int rows_per_page)
  */
 void
 ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
-				Metric metric, int dims, Size memory, IvfSample *sample)
+				Metric metric, int dims, const Codec *codec, Size memory,
+				IvfSample *sample)
 {
 	SampleState state = {.sample = sample, .metric = metric, .dims = dims};
 	SampleRows	rows;
 	double		wanted;
-	int			option = ivfflat_option_lists(index);
+	int			option = ivf_option_lists(index);
 
 	memset(sample, 0, sizeof(*sample));
 	sample_count(heap, index, indexInfo, &rows);
@@ -91,10 +95,14 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 	if (sample->rows == 0)
 		return;
 
-	sample->lists = option != OPTION_UNSET ? option : ivf_choose_lists(sample->rows,
-									ivf_rows_per_page(IVF_ROW_HEAD + sizeof(float) * dims));
+	sample->lists = option != OPTION_UNSET ? option :
+		ivf_choose_lists(sample->rows,
+						 ivf_rows_per_page(ivf_row_size(dims, metric, codec), codec != NULL),
+						 codec != NULL);
 	wanted = Max(Min((double) sample->lists * POINTS_PER_LIST, POINTS_ENOUGH),
 				 (double) sample->lists * POINTS_PER_LIST_MIN);
+	if (codec != NULL)
+		wanted = Max(wanted, codec_train_parts(codec) > 0 ? IVF_TRAIN_ROWS * 5.0 / 4 : CODEC_ROWS);
 	wanted = Min(wanted, ceil(sample->rows * 1.1));
 	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
 	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_scan.c
- *	  ivfflatbeginscan, rescan, gettuple, endscan.
+ *	  ivfbeginscan, rescan, gettuple, endscan.
  *
  * A scan is a stream: it never learns how many rows will be asked for.  It
  * visits the lists in the order of their centroids, in batches; the first
@@ -18,9 +18,19 @@
  * dropped and counted (DEBUG1).  relaxed_order hands out each batch as it is;
  * off ends after the first batch.
  *
+ * ivfpq gathers rows by a bound, their estimate less what it may be too high by
+ * for the recall aimed at.  Rows get their exact distance from the table in that
+ * order, and one is handed out when no bound still pending is less: so nobody
+ * needs to know how many will be asked for.  With rerank_k, which sets the bound to
+ * the estimate, so many are made exact at a time, and then handed out.  With
+ * rerank = none the estimate is all there is, and rows come in its order.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <float.h>
+#include <math.h>
 
 #include "access/relscan.h"
 #include "miscadmin.h"
@@ -40,11 +50,15 @@
 #define FINISH_SHARE	4
 /* a page's rows are worked on in so many parts, the next page prefetched between */
 #define PREFETCH_PARTS	8
+/* how many rows ahead of the fetch the table's pages, and its rows, are prefetched */
+#define PREFETCH_PAGE	8
+#define PREFETCH_ROW	4
 
 typedef struct IvfScanState
 {
 	MemoryContext context;		/* of all below; lives as long as the scan */
-	CandidatePool *pool;		/* rows */
+	CandidatePool *pool;		/* rows; see bound_distance() for ivfpq's */
+	IvfRerank  *rerank;			/* rows of ivfpq with exact distances */
 	CandidatePool *lists;		/* lists not yet visited; a TID's block is the
 								 * number */
 	bool		started;
@@ -55,6 +69,16 @@ typedef struct IvfScanState
 	float	   *query;			/* NULL when the ORDER BY value is NULL */
 	float		query_normsq;
 	float	   *sums;			/* of one page's rows */
+	IvfLayout	layout;
+	bool		exact;			/* ivfpq: distances come from the table ... */
+	bool		all_exact;		/* ... for every row gathered, whatever its code says */
+	int			rerank_k;		/* so many at a time; 0: by their bounds */
+	int			made_exact;		/* of the rerank_k at hand */
+	float		width;			/* of the estimates */
+	Codec		codec;			/* ivfpq: of this scan, see start_codec() */
+	CodecQuery	coded;
+	float	   *centroid;		/* in the codec's space */
+	double		query_norm;
 	IvfRow		row;			/* where a row takes several pages */
 	uint32		probes;			/* lists of the first batch; 0: by effort */
 	double		effort;			/* ... up to this one */
@@ -75,12 +99,12 @@ typedef struct IvfScanState
 uint64		ivf_session_dropped = 0;
 
 IndexScanDesc
-ivfflatbeginscan(Relation index, int nkeys, int norderbys)
+ivfbeginscan(Relation index, int nkeys, int norderbys)
 {
 	IndexScanDesc scan = RelationGetIndexScan(index, nkeys, norderbys);
 	IvfScanState *state;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "ivfflat scan",
+												  "ivf scan",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
@@ -88,6 +112,8 @@ ivfflatbeginscan(Relation index, int nkeys, int norderbys)
 	state->context = context;
 	state->pool = pool_create((Size) work_mem * 1024);
 	state->lists = pool_create((Size) work_mem * 1024);
+	if (ivf_has_codes(index))
+		state->rerank = ivf_rerank_create();
 	MemoryContextSwitchTo(old);
 
 	scan->opaque = state;
@@ -96,24 +122,26 @@ ivfflatbeginscan(Relation index, int nkeys, int norderbys)
 
 /* Say, and count, what strict order cost; the scan is over. */
 static void
-report_dropped(IvfScanState *state)
+report_dropped(IndexScanDesc scan, IvfScanState *state)
 {
 	if (!state->started || state->dropped == 0)
 		return;
 	ivf_session_dropped += state->dropped;
 	ereport(DEBUG1,
-			(errmsg_internal("ivfflat scan dropped " UINT64_FORMAT " rows found too late for strict_order",
-							 state->dropped)));
+			(errmsg_internal("%s scan dropped " UINT64_FORMAT " rows found too late for strict_order",
+							 ivf_am_name(scan->indexRelation), state->dropped)));
 }
 
 void
-ivfflatrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
-			  ScanKey orderbys, int norderbys)
+ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
+		  ScanKey orderbys, int norderbys)
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
 
-	report_dropped(state);
+	report_dropped(scan, state);
 	state->started = false;
+	if (state->rerank)
+		ivf_rerank_reset(state->rerank);
 	pool_reset(state->pool);
 	pool_reset(state->lists);
 
@@ -164,18 +192,86 @@ rank_lists(Relation index, IvfScanState *state)
 	state->rows_before = 0;
 }
 
+/*
+ * Make the query ready for codes.  What the codec has learnt lies in the
+ * relation cache, which may be emptied while we read the table: from here on
+ * the scan needs no more of it than it keeps itself.
+ */
+static void
+start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
+{
+	const Codec *codec;
+	float	   *value;
+	float	   *work;
+
+	state->query_norm = sqrt(state->query ?
+							 kernel->normsq_double(state->query, state->meta.dims) : 0);
+	/* no direction: all rows are as far away (cosine: NaN) as each other */
+	if (state->meta.metric != METRIC_L2 && !(state->query_norm > 0))
+		state->query = NULL;
+	state->exact = search->rerank != RERANK_NONE && state->query != NULL;
+	state->rerank_k = state->exact ? search->rerank_k : 0;
+	state->made_exact = 0;
+	/* who asks for everything gets it: probes = lists misses nothing in ivfflat, either */
+	state->all_exact = state->exact && state->rerank_k == 0 &&
+		(search->probes > 0 ? search->probes >= state->meta.lists : search->target_recall >= 1);
+	/* with fewer probes set, the lists decide and not the codes */
+	state->width = !state->exact || state->rerank_k > 0 ? 0 :
+		ivf_width_for(&state->meta, search->probes > 0 ?
+					  Max(search->target_recall, 0.99) : search->target_recall);
+	if (state->query == NULL)
+		return;
+
+	codec = ivf_codec(index, &state->meta);
+	if (state->centroid == NULL)
+	{
+		void	   *memory = palloc(codec_query_memory(codec) + 64);
+
+		state->centroid = palloc(sizeof(float) * codec->work_dim);
+		state->coded.scratch = (float *) TYPEALIGN(64, memory);
+		state->coded.q = palloc(sizeof(float) * codec->work_dim);
+		if (codec->kind == CODEC_SQ8)
+			state->codec.state = palloc(sizeof(float) * codec_state_floats(codec));
+	}
+	work = unconstify(float *, state->coded.q);
+	value = palloc(sizeof(float) * codec->dim);
+	for (int i = 0; i < codec->dim; i++)
+		value[i] = state->meta.metric == METRIC_L2 ? state->query[i] :
+			(float) (state->query[i] / state->query_norm);
+	codec_transform(codec, value, work);
+	codec_query_begin(&state->coded, codec, work, state->coded.scratch);
+	state->coded.floor = state->meta.code_floor;
+	pfree(value);
+
+	if (codec->kind == CODEC_SQ8)
+	{
+		float	   *kept = state->codec.state;
+
+		memcpy(kept, codec->state, sizeof(float) * codec_state_floats(codec));
+		state->codec = *codec;
+		codec_attach(&state->codec, kept, NULL);
+	}
+	else
+	{
+		state->codec = *codec;
+		state->codec.state = state->codec.zeros = NULL;
+		state->codec.rotation.signs = NULL;
+	}
+	state->coded.codec = &state->codec;
+}
+
 /* The first row is asked for: read the query and the settings. */
 static void
 start_scan(IndexScanDesc scan, IvfScanState *state)
 {
 	Relation	index = scan->indexRelation;
 	MemoryContext old;
-	IvfflatSearch search;
+	IvfSearch	search;
 
 	if (scan->numberOfOrderBys != 1)
-		elog(ERROR, "cannot scan ivfflat index without order");
+		elog(ERROR, "cannot scan %s index without order", ivf_am_name(index));
 	if (!IsMVCCSnapshot(scan->xs_snapshot))
-		elog(ERROR, "non-MVCC snapshots are not supported with ivfflat");
+		elog(ERROR, "non-MVCC snapshots are not supported with %s", ivf_am_name(index));
 
 	count_index_search(scan);
 	old = MemoryContextSwitchTo(state->context);
@@ -194,13 +290,14 @@ start_scan(IndexScanDesc scan, IvfScanState *state)
 		if ((Pointer) query != DatumGetPointer(scan->orderByData->sk_argument))
 			pfree(query);
 	}
+	ivf_layout(&state->meta, &state->layout);
 	if (state->sums == NULL)
 	{
-		state->sums = palloc(sizeof(float) * Max(ivf_rows_per_page(state->meta.row_size), 1));
+		state->sums = palloc(sizeof(float) * state->layout.max_rows);
 		state->row = palloc(state->meta.row_size);
 	}
 
-	ivfflat_search_options(index, &search);
+	ivf_search_options(index, state->layout.codes, &search);
 	state->iterative_scan = search.iterative_scan;
 	state->probes = Min(search.probes, state->meta.lists);
 	state->effort = ivf_effort_for(&state->meta, search.target_recall, NULL);
@@ -208,6 +305,8 @@ start_scan(IndexScanDesc scan, IvfScanState *state)
 	state->visited = 0;
 	state->gathered = state->handed_out = state->dropped = 0;
 	state->last_distance = -get_float8_infinity();
+	if (state->layout.codes)
+		start_codec(index, state, &search);
 	rank_lists(index, state);
 	state->started = true;
 	MemoryContextSwitchTo(old);
@@ -270,6 +369,82 @@ page_sums(IvfScanState *state, const char *rows, int n, const char *next_page)
 		}
 }
 
+/* Gather the rows of one page of ivfpq, meanwhile prefetching the page that comes next. */
+static void
+gather_codes(Relation index, IvfScanState *state, BlockNumber blkno, Page page, int n,
+			 const char *next_page)
+{
+	const IvfLayout *layout = &state->layout;
+	int			parts = Min(n, PREFETCH_PARTS);
+	bool		keep_order = !state->exact && state->iterative_scan == ITERATIVE_SCAN_STRICT;
+
+	if (state->query == NULL || state->all_exact)
+		memset(state->sums, 0, sizeof(float) * n);
+	else
+		for (int part = 0; part < parts; part++)
+		{
+			int			first = n * part / parts;
+			int			count = n * (part + 1) / parts - first;
+
+			page_prefetch_part(next_page, part, parts);
+			codec_estimate(&state->coded, state->width, ivf_page_codes(page, layout, first),
+						   ivf_page_factors(page, layout, first), count, state->sums + first);
+		}
+	state->gathered += n;
+	for (int i = 0; i < n; i++)
+	{
+		ItemPointer tid = ivf_page_tid(page, layout, i);
+		double		bound = state->sums[i];
+
+		if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) == InvalidBlockNumber))
+			page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
+		/* nothing is less: so they come in the order of the table */
+		if (state->all_exact)
+			bound = -get_float8_infinity();
+		else if (layout->has_norms)
+			bound = (bound / 2 - 1) * *ivf_page_norms(page, layout, i);
+		if (keep_order && bound < state->last_distance)
+			state->dropped++;
+		else
+			pool_add(state->pool, bound, tid);
+	}
+}
+
+/* What bounds from codes are about, in the operator's own measure */
+static inline double
+bound_distance(const IvfScanState *state, double bound)
+{
+	if (state->all_exact)
+		return bound;
+	switch ((Metric) state->meta.metric)
+	{
+		case METRIC_L2:
+			return bound > 0 ? sqrt(bound) : 0;
+		case METRIC_COSINE:
+			return bound / 2;
+		case METRIC_IP:
+			return bound * state->query_norm;
+		case METRIC_L1:
+			break;
+	}
+	pg_unreachable();
+}
+
+/* Let the codec know which list comes. */
+static void
+enter_list(Relation index, IvfScanState *state, uint32 list)
+{
+	double		base = state->next_distance;
+
+	if (!state->layout.codes || state->query == NULL)
+		return;
+	ivf_codec_centroid(index, &state->meta, list, state->centroid);
+	/* born empty: nobody has ranked the only list, whose centre is zero */
+	if (state->meta.generation == 0)
+		base = state->meta.metric == METRIC_L2 ? state->query_norm * state->query_norm : 1;
+	codec_query_list(&state->coded, state->centroid, (float) Min(base, FLT_MAX));
+}
+
 /* Gather the rows of one list. */
 static void
 visit_list(Relation index, IvfScanState *state, uint32 list)
@@ -278,14 +453,22 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 	IvfCursor	cursor;
 	Buffer		buf;
 
+	enter_list(index, state, list);
 	ivf_cursor_start(index, &cursor, &state->meta, list);
 	state->rows_before += cursor.rows;
 	while ((buf = ivf_cursor_next(index, &cursor)) != InvalidBuffer)
 	{
 		Page		page = BufferGetPage(buf);
 		BlockNumber blkno = BufferGetBlockNumber(buf);
-		int			n = ivf_page_rows(index, blkno, page, row_size);
+		int			n = ivf_page_rows(index, blkno, page, &state->layout);
 		char	   *rows = IvfPageContent(page);
+
+		if (state->layout.codes)
+		{
+			gather_codes(index, state, blkno, page, n, page_guess(index, cursor.block));
+			page_release(buf);
+			continue;
+		}
 
 		if (n > 0 && row_size > IVF_PAGE_CAPACITY)
 		{
@@ -351,8 +534,60 @@ next_batch(Relation index, IvfScanState *state)
 	return true;
 }
 
+/* The next row of ivfpq in the order of exact distances; false: gather more. */
+static bool
+next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, ItemPointer tid)
+{
+	for (;;)
+	{
+		const float *value;
+		double		bound;
+		double		exact;
+		bool		pending = pool_peek(state->pool, &bound);
+		ItemPointer ahead;
+
+		if (ivf_rerank_nearest(state->rerank, &exact))
+		{
+			if (!pending ||
+				(state->rerank_k > 0 ? state->made_exact >= state->rerank_k :
+				 exact <= bound_distance(state, bound)))
+				return ivf_rerank_pop(state->rerank, distance, tid);
+		}
+		else
+		{
+			state->made_exact = 0;
+			if (!pending)
+				return false;
+		}
+
+		CHECK_FOR_INTERRUPTS();
+		(void) pool_pop(state->pool, &bound, tid);
+		if ((ahead = pool_ahead(state->pool, PREFETCH_ROW)) != NULL)
+			heap_prefetch_row(scan, ahead);
+		if ((ahead = pool_ahead(state->pool, PREFETCH_PAGE)) != NULL)
+			heap_prefetch_page(scan, ahead);
+		state->made_exact++;
+		if (!ivf_rerank_fetch(state->rerank, scan, tid, state->meta.dims, &value))
+		{
+			/* as if it had been handed out: ivfflat leaves such rows to the executor */
+			state->handed_out++;
+			continue;
+		}
+		if (state->meta.metric == METRIC_L2)
+			exact = row_distance(state, kernel->l2sq(state->query, value, state->meta.dims), 0);
+		else
+			exact = row_distance(state, kernel->ip(state->query, value, state->meta.dims),
+								 state->meta.metric == METRIC_COSINE ?
+								 kernel->normsq(value, state->meta.dims) : 0);
+		if (state->iterative_scan != ITERATIVE_SCAN_RELAXED && exact < state->last_distance)
+			state->dropped++;
+		else
+			ivf_rerank_put(state->rerank, exact, tid);
+	}
+}
+
 bool
-ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
+ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
 	double		distance;
@@ -372,7 +607,8 @@ ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
 		if (!enough && next_batch(scan->indexRelation, state))
 			continue;
 
-		if (pool_pop(state->pool, &distance, &tid))
+		if (state->exact ? next_exact(scan, state, &distance, &tid) :
+			pool_pop(state->pool, &distance, &tid))
 			break;
 		if (!next_batch(scan->indexRelation, state))
 			return false;
@@ -389,12 +625,14 @@ ivfflatgettuple(IndexScanDesc scan, ScanDirection dir)
 }
 
 void
-ivfflatendscan(IndexScanDesc scan)
+ivfendscan(IndexScanDesc scan)
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
 
-	report_dropped(state);
+	report_dropped(scan, state);
 	/* tuplesorts may own files, which no memory context closes */
+	if (state->rerank)
+		ivf_rerank_free(state->rerank);
 	pool_free(state->pool);
 	pool_free(state->lists);
 	MemoryContextDelete(state->context);

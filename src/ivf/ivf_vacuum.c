@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_vacuum.c
- *	  ivfflatbulkdelete, ivfflatvacuumcleanup.
+ *	  ivfbulkdelete, ivfvacuumcleanup.
  *
  * One pass over the file in physical order removes the dead rows: rows never
  * change their page, so every row that was there when the pass began is met.
@@ -27,7 +27,7 @@ typedef struct IvfVacuum
 	IndexVacuumInfo *info;
 	Relation	index;
 	IvfMetaPageData meta;
-	int			max_rows;		/* rows that fit a page */
+	IvfLayout	layout;
 	IndexBulkDeleteResult *stats;
 	IndexBulkDeleteCallback callback;
 	void	   *callback_state;
@@ -43,9 +43,8 @@ typedef struct IvfVacuum
 static bool
 row_is_dead(IvfVacuum *vac, Page page, int i)
 {
-	IvfRow		row = (IvfRow) (IvfPageContent(page) + (Size) i * vac->meta.row_size);
-
-	return vac->callback != NULL && vac->callback(&row->tid, vac->callback_state);
+	return vac->callback != NULL &&
+		vac->callback(ivf_page_tid(page, &vac->layout, i), vac->callback_state);
 }
 
 /*
@@ -58,7 +57,7 @@ remove_dead(IvfVacuum *vac, Buffer buf, int nrows)
 	PageEdit	edit;
 	Page		page;
 	int			n = nrows;
-	uint32		row_size = vac->meta.row_size;
+	char	   *row = palloc(vac->layout.row_size);
 
 	page_edit_begin(&edit, vac->index, false);
 	page = page_edit_add(&edit, buf, false);
@@ -67,13 +66,16 @@ remove_dead(IvfVacuum *vac, Buffer buf, int nrows)
 		if (!row_is_dead(vac, page, i))
 			i++;
 		else if (i < --n)
-			memcpy(IvfPageContent(page) + (Size) i * row_size,
-				   IvfPageContent(page) + (Size) n * row_size, row_size);
+		{
+			ivf_page_get_row(page, &vac->layout, n, row);
+			ivf_page_put_row(page, &vac->layout, i, row);
+		}
 	}
 	/* a row over several pages leaves an empty head (CONT pages stay) */
 	if (n < nrows)
-		IvfPageSetUsed(page, n * row_size);
+		ivf_page_set_rows(page, &vac->layout, n);
 	page_edit_commit(&edit);
+	pfree(row);
 
 	vac->stats->tuples_removed += nrows - n;
 	return n;
@@ -86,7 +88,7 @@ vacuum_list_page(IvfVacuum *vac, BlockNumber blkno, Buffer buf)
 	Page		page = BufferGetPage(buf);
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
 	uint32		list = opaque->list;
-	int			nrows = ivf_page_rows(vac->index, blkno, page, vac->meta.row_size);
+	int			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
 
 	if (list >= vac->meta.lists)
 		page_corrupted(vac->index, blkno, "The page belongs to list %u of %u.",
@@ -101,7 +103,7 @@ vacuum_list_page(IvfVacuum *vac, BlockNumber blkno, Buffer buf)
 			 * can happen while the lock is exchanged is another row.
 			 */
 			page_relock(buf, BUFFER_LOCK_EXCLUSIVE);
-			nrows = ivf_page_rows(vac->index, blkno, page, vac->meta.row_size);
+			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
 			nrows = remove_dead(vac, buf, nrows);
 			break;
 		}
@@ -110,7 +112,7 @@ vacuum_list_page(IvfVacuum *vac, BlockNumber blkno, Buffer buf)
 	vac->stats->num_index_tuples += nrows;
 	vac->rows[list] += nrows;
 	vac->pages[list]++;
-	if (nrows < vac->max_rows &&
+	if (nrows < vac->layout.max_rows &&
 		(vac->room[list] == InvalidBlockNumber || opaque->seq < vac->room_seq[list]))
 	{
 		vac->room[list] = blkno;
@@ -241,7 +243,7 @@ vacuum_chain(IvfVacuum *vac, uint32 list)
 				IvfPageGetOpaque(nextpage)->seq != opaque->next_seq)
 				page_corrupted(vac->index, opaque->next, "Expected page %u of list %u.",
 							   opaque->next_seq, list);
-			if (IvfPageUsed(nextpage) == 0)
+			if (ivf_page_rows(vac->index, opaque->next, nextpage, &vac->layout) == 0)
 			{
 				unlink_page(vac, buf, next);
 				removed = true;
@@ -251,10 +253,10 @@ vacuum_chain(IvfVacuum *vac, uint32 list)
 
 		if (!removed)
 		{
-			nrows = ivf_page_rows(vac->index, blkno, page, vac->meta.row_size);
+			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
 			vac->rows[list] += nrows;
 			vac->pages[list]++;
-			if (nrows < vac->max_rows && vac->room[list] == InvalidBlockNumber)
+			if (nrows < vac->layout.max_rows && vac->room[list] == InvalidBlockNumber)
 				vac->room[list] = blkno;
 			blkno = opaque->next;
 			seq = opaque->next_seq;
@@ -265,8 +267,8 @@ vacuum_chain(IvfVacuum *vac, uint32 list)
 
 /* The whole work; callback NULL: no row is dead, only count and tidy up. */
 IndexBulkDeleteResult *
-ivfflatbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
-				  IndexBulkDeleteCallback callback, void *callback_state)
+ivfbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
+			  IndexBulkDeleteCallback callback, void *callback_state)
 {
 	IvfVacuum	vac = {0};
 	BlockNumber nblocks;
@@ -283,7 +285,7 @@ ivfflatbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	vac.callback = callback;
 	vac.callback_state = callback_state;
 	ivf_meta_read(vac.index, &vac.meta);
-	vac.max_rows = Max(ivf_rows_per_page(vac.meta.row_size), 1);
+	ivf_layout(&vac.meta, &vac.layout);
 	vac.rows = palloc0(sizeof(uint64) * vac.meta.lists);
 	vac.pages = palloc0(sizeof(uint32) * vac.meta.lists);
 	vac.room = palloc(sizeof(BlockNumber) * vac.meta.lists);
@@ -312,7 +314,7 @@ ivfflatbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 }
 
 IndexBulkDeleteResult *
-ivfflatvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
+ivfvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {
 	if (info->analyze_only)
 		return stats;
@@ -322,7 +324,7 @@ ivfflatvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	 * a recall, and vecdb_index_stats(), want to know how many a list has.
 	 */
 	if (stats == NULL)
-		stats = ivfflatbulkdelete(info, NULL, NULL, NULL);
+		stats = ivfbulkdelete(info, NULL, NULL, NULL);
 
 	IndexFreeSpaceMapVacuum(info->index);
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * ivfflat.c
- *	  The access method ivfflat: handler, options, phases, properties.
+ *	  The access method ivfflat: handler, options; phases and properties, which
+ *	  ivfpq shares.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +24,7 @@ ivfflatoptions(Datum reloptions, bool validate)
 }
 
 static char *
-ivfflatbuildphasename(int64 phasenum)
+ivfbuildphasename(int64 phasenum)
 {
 	switch (phasenum)
 	{
@@ -40,8 +41,9 @@ ivfflatbuildphasename(int64 phasenum)
 	}
 }
 
-Datum
-ivfflathandler(PG_FUNCTION_ARGS)
+/* What both access methods of this room have in common: all but options and validator. */
+IndexAmRoutine *
+ivf_am_routine(void)
 {
 	IndexAmRoutine *am = makeNode(IndexAmRoutine);
 
@@ -56,19 +58,27 @@ ivfflathandler(PG_FUNCTION_ARGS)
 #endif
 	am->amkeytype = InvalidOid;
 
-	am->ambuild = ivfflatbuild;
-	am->ambuildempty = ivfflatbuildempty;
-	am->aminsert = ivfflatinsert;
-	am->ambulkdelete = ivfflatbulkdelete;
-	am->amvacuumcleanup = ivfflatvacuumcleanup;
-	am->amcostestimate = ivfflatcostestimate;
-	am->amoptions = ivfflatoptions;
-	am->ambuildphasename = ivfflatbuildphasename;
-	am->amvalidate = ivfflatvalidate;
-	am->ambeginscan = ivfflatbeginscan;
-	am->amrescan = ivfflatrescan;
-	am->amgettuple = ivfflatgettuple;
-	am->amendscan = ivfflatendscan;
+	am->ambuild = ivfbuild;
+	am->ambuildempty = ivfbuildempty;
+	am->aminsert = ivfinsert;
+	am->ambulkdelete = ivfbulkdelete;
+	am->amvacuumcleanup = ivfvacuumcleanup;
+	am->amcostestimate = ivfcostestimate;
+	am->ambuildphasename = ivfbuildphasename;
+	am->ambeginscan = ivfbeginscan;
+	am->amrescan = ivfrescan;
+	am->amgettuple = ivfgettuple;
+	am->amendscan = ivfendscan;
 
+	return am;
+}
+
+Datum
+ivfflathandler(PG_FUNCTION_ARGS)
+{
+	IndexAmRoutine *am = ivf_am_routine();
+
+	am->amoptions = ivfflatoptions;
+	am->amvalidate = ivfflatvalidate;
 	PG_RETURN_POINTER(am);
 }

@@ -391,6 +391,7 @@ heap_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 	MemoryContext old;
 	uint64		hash = 0;
 	bool		indexed;
+	bool		matches = true;
 	int			low = 0;
 	int			high;
 
@@ -438,7 +439,16 @@ heap_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 						 "The row points to (%u,%u) of the table, whose value is %s.",
 						 block, ItemPointerGetOffsetNumber(tid),
 						 isnull[0] ? "NULL" : "one that is not indexed");
-		else if (row->hash != hash)
+		else if (check->method->matches)
+		{
+			old = MemoryContextSwitchTo(merge->tuple_context);
+			matches = check->method->matches(check, values[0], row->hash);
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(merge->tuple_context);
+		}
+		else
+			matches = row->hash == hash;
+		if (indexed && !matches)
 			check_report(check, CHECK_CORRUPTION, "heap_value", row->blkno, row->item,
 						 "The row's value is not that of (%u,%u) of the table.",
 						 block, ItemPointerGetOffsetNumber(tid));

@@ -47,6 +47,12 @@ typedef struct CheckMethod
 	 */
 	bool		(*fingerprint) (Check *check, Datum value, uint64 *hash);
 
+	/*
+	 * Where what a row holds depends on its place, too: does it fit the value?
+	 * hash: what check_row() was told.  NULL: the hashes must be equal.
+	 */
+	bool		(*matches) (Check *check, Datum value, uint64 hash);
+
 	/* How many rows of that TID does the block hold now? */
 	int			(*count_tid) (Check *check, BlockNumber blkno, ItemPointer tid);
 } CheckMethod;

@@ -47,7 +47,8 @@ typedef struct IvfCheck
 {
 	Check	   *check;
 	IvfMetaPageData meta;
-	int			rows_per_page;	/* 0: a row takes several */
+	IvfLayout	layout;
+	bool		is_long;		/* a row takes several pages */
 	int			cont_pages;		/* of a row */
 
 	BlockNumber reached_size;	/* blocks that reached has room for */
@@ -57,7 +58,17 @@ typedef struct IvfCheck
 
 	float	   *value;			/* a row's or a centroid's */
 
+	/* of ivfpq: to make a row's code again */
+	Codec		codec;
+	float	   *state;
+	uint32		centroid_list;	/* whose centroid is in centroid ... */
+	float	   *centroid;		/* ... in the codec's space */
+	float	   *scratch;
+	char	   *code;			/* a row */
+	IvfRow		row;			/* a row with its value */
+
 	/* sample of rows for the nearest list (I8) */
+	bool		sound_centroids;
 	float	   *distances;
 	uint64		row_number;
 	uint64		sample_size;	/* at most so many rows; 0: no sample */
@@ -501,6 +512,98 @@ check_long_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	}
 }
 
+/*
+ * The rows of a LIST page of ivfpq (I5, I6).  What is compared with the heap
+ * is the list, in the upper half, and a hash of factors and code.
+ */
+static void
+check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
+{
+	Check	   *check = ivf->check;
+	IvfLayout  *layout = &ivf->layout;
+	IvfPageOpaque opaque = IvfPageGetOpaque(page);
+
+	if (IvfPageUsed(page) != layout->end || opaque->rows > layout->max_rows ||
+		opaque->packed != 0 || opaque->cont != InvalidBlockNumber)
+	{
+		check_report(check, CHECK_CORRUPTION, "page_content", blkno, CHECK_NO_ITEM,
+					 "The page says it has %u of at most %d rows, %u of them packed, in %d bytes instead of %u.",
+					 opaque->rows, layout->max_rows, opaque->packed, (int) IvfPageUsed(page),
+					 layout->end);
+		return;
+	}
+	for (int i = 0; i < opaque->rows && !check->full; i++)
+	{
+		ItemPointerData tid = *ivf_page_tid(page, layout, i);
+		BlockNumber tid_block = ItemPointerGetBlockNumberNoCheck(&tid);
+		OffsetNumber tid_offset = ItemPointerGetOffsetNumberNoCheck(&tid);
+		const float *factors = ivf_page_factors(page, layout, i);
+		bool		sound = true;
+
+		for (int j = 0; j < layout->nfactors; j++)
+			sound &= isfinite(factors[j]);
+		if (layout->has_norms)
+			sound &= isfinite(*ivf_page_norms(page, layout, i)) &&
+				*ivf_page_norms(page, layout, i) >= 0;
+		if (!sound)
+			check_report(check, CHECK_CORRUPTION, "row_factors", blkno, i + 1,
+						 "A number beside the code is not finite, or the length is negative.");
+		if (tid_offset == InvalidOffsetNumber || !check_heap_block_exists(check, tid_block))
+		{
+			check_report(check, CHECK_CORRUPTION, "row_tid", blkno, i + 1,
+						 "The row points to (%u,%u), but the table has %u blocks, and offsets begin at 1.",
+						 tid_block, tid_offset, check->heap_blocks);
+			continue;
+		}
+		ivf_page_get_row(page, layout, i, ivf->code);
+		check_row(check, &tid, (uint64) list << 32 |
+				  hash_bytes((unsigned char *) ivf->code + sizeof(ItemPointerData),
+							 layout->row_size - sizeof(ItemPointerData)),
+				  blkno, i + 1);
+	}
+}
+
+/* What a codec has learnt: finite (I7). */
+static bool
+check_code_state(IvfCheck *ivf)
+{
+	Check	   *check = ivf->check;
+	Size		floats = codec_state_floats(&ivf->codec);
+	BlockNumber blkno = ivf->meta.code.start;
+	PGAlignedBlock image;
+
+	ivf->state = palloc_extended(sizeof(float) * floats + 1, MCXT_ALLOC_HUGE);
+	for (Size done = 0; done < floats; done += IVF_CONT_FLOATS, blkno++)
+	{
+		Size		part = Min(floats - done, IVF_CONT_FLOATS);
+
+		if (!read_kind(ivf, blkno, IVF_PAGE_CODEC, image.data))
+			return false;
+		if (IvfPageUsed(image.data) != sizeof(float) * part)
+		{
+			check_report(check, CHECK_CORRUPTION, "page_content", blkno, CHECK_NO_ITEM,
+						 "The page has %d bytes of content instead of %zu.",
+						 (int) IvfPageUsed(image.data), sizeof(float) * part);
+			return false;
+		}
+		memcpy(ivf->state + done, IvfPageContent(image.data), sizeof(float) * part);
+		for (Size i = done; i < done + part; i++)
+			if (!isfinite(ivf->state[i]))
+			{
+				check_report(check, CHECK_CORRUPTION, "codec", blkno, CHECK_NO_ITEM,
+							 "Number %zu of what the codec has learnt is not finite.", i + 1);
+				return false;
+			}
+	}
+	codec_attach(&ivf->codec, ivf->state, palloc(codec_memory(&ivf->codec) + 1));
+	ivf->centroid_list = PG_UINT32_MAX;
+	ivf->centroid = palloc(sizeof(float) * ivf->codec.work_dim);
+	ivf->scratch = palloc(ivf_encode_scratch(&ivf->codec));
+	ivf->code = palloc(ivf->meta.row_size);
+	ivf->row = palloc(IVF_ROW_HEAD + sizeof(float) * ivf->meta.dims);
+	return true;
+}
+
 /* The content of a LIST page (I5). */
 static void
 check_list_content(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
@@ -509,7 +612,12 @@ check_list_content(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	int			used = IvfPageUsed(page);
 	int			row_size = ivf->meta.row_size;
 
-	if (ivf->rows_per_page == 0)
+	if (ivf->layout.codes)
+	{
+		check_codes(ivf, list, blkno, page);
+		return;
+	}
+	if (ivf->is_long)
 	{
 		if (used != 0 && used != IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS)
 			check_report(check, CHECK_CORRUPTION, "page_content", blkno, CHECK_NO_ITEM,
@@ -894,7 +1002,7 @@ check_rest(IvfCheck *ivf)
 		kind = IvfPageKind(image.data);
 		if (kind == VECDB_PAGE_FREE)
 			continue;
-		if (kind == IVF_PAGE_META || kind > IVF_PAGE_CONT)
+		if (kind == IVF_PAGE_META || kind > IVF_PAGE_LAST)
 			check_report(check, CHECK_CORRUPTION, "page_kind", blkno, CHECK_NO_ITEM,
 						 "A page of kind %d (%s) has no place here.", kind, ivf_kind_name(kind));
 		else if (ivf->complete && !is_newcomer(ivf, blkno, image.data))
@@ -920,24 +1028,35 @@ ivf_structure(Check *check)
 	if (!check_meta(ivf))
 		return false;
 
-	ivf->rows_per_page = ivf_rows_per_page(ivf->meta.row_size);
-	ivf->cont_pages = ivf_cont_pages(ivf->meta.dims);
+	ivf_layout(&ivf->meta, &ivf->layout);
+	ivf->is_long = ivf->meta.row_size > IVF_PAGE_CAPACITY;
+	ivf->cont_pages = ivf->layout.codes ? 0 : ivf_cont_pages(ivf->meta.dims);
 	ivf->reached_size = check->nblocks;
 	ivf->reached = MemoryContextAllocExtended(CurrentMemoryContext,
 											  ivf->reached_size / 8 + 1,
 											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	ivf->last_seq = palloc0(sizeof(uint32) * ivf->meta.lists);
 	ivf->value = palloc(sizeof(float) * ivf->meta.dims);
-	ivf->complete = true;
+	ivf->complete = ivf->sound_centroids = true;
 
 	set_reached(ivf, IVF_META_BLOCK);
 	if (!reach_extents(ivf, ivf->meta.dir, ivf->meta.dir_extents, IVF_PAGE_DIR) ||
-		!reach_extents(ivf, ivf->meta.cent, ivf->meta.cent_extents, IVF_PAGE_CENT))
+		!reach_extents(ivf, ivf->meta.cent, ivf->meta.cent_extents, IVF_PAGE_CENT) ||
+		!reach_extents(ivf, &ivf->meta.code, ivf->meta.code_extents, IVF_PAGE_CODEC))
 		return false;
-
-	if (ivf->meta.generation > 0 && check_centroids(ivf) && ivf->meta.lists > 1)
+	if (ivf->layout.codes)
 	{
-		double		rows = check->nblocks * (double) Max(ivf->rows_per_page, 1);
+		(void) codec_init(&ivf->codec, (CodecKind) ivf->meta.codec, ivf->meta.dims,
+						  ivf->meta.code_bits, ivf->meta.code_parts, ivf->meta.code_seed);
+		if (!check_code_state(ivf))
+			return false;
+	}
+
+	if (ivf->meta.generation > 0 && !check_centroids(ivf))
+		ivf->sound_centroids = false;
+	else if (ivf->meta.generation > 0 && ivf->meta.lists > 1)
+	{
+		double		rows = check->nblocks * (double) ivf->layout.max_rows;
 		double		samples = NEAREST_WORK / ((double) ivf->meta.lists * ivf->meta.dims);
 
 		ivf->sample_size = (uint64) Max(Min(samples, NEAREST_ROWS), 100);
@@ -971,11 +1090,45 @@ ivf_fingerprint(Check *check, Datum value, uint64 *hash)
 	return true;
 }
 
+/* Make the code of a value for its row's list again, and compare it. */
+static bool
+ivf_matches(Check *check, Datum value, uint64 hash)
+{
+	IvfCheck   *ivf = check->method_state;
+	uint32		list = (uint32) (hash >> 32);
+	ItemPointerData tid = {0};
+
+	/* whoever damaged a centroid was reported; its rows are not to blame */
+	if (!ivf->sound_centroids)
+		return true;
+	if (list != ivf->centroid_list)
+	{
+		ivf_codec_centroid(check->index, &ivf->meta, list, ivf->centroid);
+		ivf->centroid_list = list;
+	}
+	(void) ivf_form_row((Metric) ivf->meta.metric, ivf->meta.dims, value, &tid, ivf->row);
+	ivf_encode_row(&ivf->codec, (Metric) ivf->meta.metric, ivf->centroid, ivf->row,
+				   ivf->scratch, ivf->code);
+	return (uint32) hash == hash_bytes((unsigned char *) ivf->code + sizeof(ItemPointerData),
+									   ivf->meta.row_size - sizeof(ItemPointerData));
+}
+
+/* As check_ivf_method.fingerprint and matches have it: the latter for ivfpq only. */
+static bool
+ivf_matches_any(Check *check, Datum value, uint64 hash)
+{
+	IvfCheck   *ivf = check->method_state;
+	uint64		expected;
+
+	if (ivf->layout.codes)
+		return ivf_matches(check, value, hash);
+	return ivf_fingerprint(check, value, &expected) && hash == expected;
+}
+
 static int
 ivf_count_tid(Check *check, BlockNumber blkno, ItemPointer tid)
 {
 	IvfCheck   *ivf = check->method_state;
-	int			row_size = ivf->meta.row_size;
 	int			count = 0;
 	int			rows;
 	PGAlignedBlock image;
@@ -984,10 +1137,15 @@ ivf_count_tid(Check *check, BlockNumber blkno, ItemPointer tid)
 	if (!check_read(check, blkno, image.data, &verdict) || verdict != PAGE_OK ||
 		IvfPageKind(image.data) != IVF_PAGE_LIST)
 		return 0;
-	rows = ivf->rows_per_page == 0 ? (IvfPageUsed(image.data) >= IVF_ROW_HEAD) :
-		IvfPageUsed(image.data) / row_size;
+	if (ivf->layout.codes)
+		rows = IvfPageUsed(image.data) == ivf->layout.end ?
+			Min(IvfPageGetOpaque(image.data)->rows, ivf->layout.max_rows) : 0;
+	else if (ivf->is_long)
+		rows = IvfPageUsed(image.data) >= IVF_ROW_HEAD;
+	else
+		rows = IvfPageUsed(image.data) / ivf->meta.row_size;
 	for (int i = 0; i < rows; i++)
-		if (ItemPointerEquals(&((IvfRow) (IvfPageContent(image.data) + i * row_size))->tid, tid))
+		if (ItemPointerEquals(ivf_page_tid(image.data, &ivf->layout, i), tid))
 			count++;
 	return count;
 }
@@ -996,5 +1154,6 @@ const CheckMethod check_ivf_method = {
 	.special_size = IVF_SPECIAL_SIZE,
 	.structure = ivf_structure,
 	.fingerprint = ivf_fingerprint,
+	.matches = ivf_matches_any,
 	.count_tid = ivf_count_tid
 };

@@ -30,6 +30,7 @@ VECDB_FUNCTION(ivf_metapage_info);
 VECDB_FUNCTION(ivf_page_info);
 VECDB_FUNCTION(ivf_list_info);
 VECDB_FUNCTION(ivf_page_items);
+VECDB_FUNCTION(ivf_code_items);
 
 /* A sound page of an IVF index, of that kind unless kind < 0. */
 static Page
@@ -52,7 +53,8 @@ ivf_kind_name(uint8 kind)
 	static const char *const names[] = {
 		[VECDB_PAGE_FREE] = "free",[IVF_PAGE_META] = "meta",
 		[IVF_PAGE_DIR] = "directory",[IVF_PAGE_CENT] = "centroid",
-		[IVF_PAGE_LIST] = "list",[IVF_PAGE_CONT] = "continuation"
+		[IVF_PAGE_LIST] = "list",[IVF_PAGE_CONT] = "continuation",
+		[IVF_PAGE_CODEC] = "codec"
 	};
 
 	return kind < lengthof(names) ? names[kind] : "unknown";
@@ -133,8 +135,9 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	Datum		recalls[IVF_NUM_TARGETS];
 	Datum		efforts[IVF_NUM_TARGETS];
 	Datum		probes[IVF_NUM_TARGETS];
-	Datum		values[17];
-	bool		nulls[17] = {0};
+	Datum		widths[IVF_NUM_TARGETS];
+	Datum		values[23];
+	bool		nulls[23] = {0};
 
 	memcpy(meta, IvfPageGetMeta(page), sizeof(IvfMetaPageData));
 	ntargets = Min(meta->num_targets, IVF_NUM_TARGETS);
@@ -143,6 +146,7 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 		recalls[i] = Float4GetDatum(meta->targets[i].recall);
 		efforts[i] = Float4GetDatum(meta->targets[i].effort);
 		probes[i] = Float4GetDatum(meta->targets[i].probes);
+		widths[i] = Float4GetDatum(meta->targets[i].width);
 	}
 
 	values[0] = CStringGetTextDatum(psprintf("%08x", meta->magic));
@@ -162,12 +166,21 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	values[14] = Int64GetDatum((int64) meta->rows_at_build);
 	values[15] = Int64GetDatum((int64) meta->rows);
 
+	values[16] = Int32GetDatum(meta->code_bits);
+	values[17] = Int64GetDatum((int64) meta->code_parts);
+	values[18] = PointerGetDatum(extents_text(&meta->code, Min(meta->code_extents, 1)));
+	values[19] = Float4GetDatum(meta->code_error);
+	values[20] = Float4GetDatum(meta->code_floor);
+	values[21] = floats_datum(widths, ntargets);
+	for (int i = 16; i < 22; i++)
+		nulls[i] = meta->codec == CODEC_NONE;
+
 	flaw = IvfPageUsed(page) != sizeof(IvfMetaPageData) ?
 		"The content has not the length of a metapage." :
 		ivf_meta_flaw(meta, MaxBlockNumber);
 	if (flaw)
-		values[16] = CStringGetTextDatum(flaw);
-	nulls[16] = flaw == NULL;
+		values[22] = CStringGetTextDatum(flaw);
+	nulls[22] = flaw == NULL;
 	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
 }
 
@@ -273,6 +286,58 @@ ivf_page_items(PG_FUNCTION_ARGS)
 		values[2] = Int32GetDatum(row->attr_length);
 		values[3] = Float4GetDatum(row->normsq);
 		values[4] = floats_datum(elements, shown);
+		monitor_put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * ivf_code_items(page bytea, metapage bytea): the rows of a list page of ivfpq,
+ * whose arrays only the metapage can tell apart.
+ */
+Datum
+ivf_code_items(PG_FUNCTION_ARGS)
+{
+	Page		page = ivf_page_from_bytea(PG_GETARG_BYTEA_PP(0), IVF_PAGE_LIST, "list");
+	Page		metapage = ivf_page_from_bytea(PG_GETARG_BYTEA_PP(1), IVF_PAGE_META, "meta");
+	IvfMetaPageData *meta = palloc(sizeof(IvfMetaPageData));
+	IvfLayout	layout;
+	int			n;
+
+	memcpy(meta, IvfPageGetMeta(metapage), sizeof(IvfMetaPageData));
+	if (IvfPageUsed(metapage) != sizeof(IvfMetaPageData) ||
+		ivf_meta_flaw(meta, MaxBlockNumber) != NULL || meta->codec == CODEC_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the second page is not a sound metapage of an ivfpq index"),
+				 errhint("Pass block 0 of the same index; for ivfflat there is ivf_page_items().")));
+	ivf_layout(meta, &layout);
+	n = IvfPageGetOpaque(page)->rows;
+	if (IvfPageUsed(page) != layout.end || n > layout.max_rows)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the page has %d rows in %d bytes, but the metapage says at most %d in %u",
+						n, (int) IvfPageUsed(page), layout.max_rows, layout.end)));
+
+	monitor_begin_rows(fcinfo);
+	for (int i = 0; i < n; i++)
+	{
+		bytea	   *code = palloc(VARHDRSZ + layout.code_size);
+		Datum		factors[CODEC_MAX_FACTORS];
+		Datum		values[5];
+		bool		nulls[5] = {0};
+
+		for (int j = 0; j < layout.nfactors; j++)
+			factors[j] = Float4GetDatum(ivf_page_factors(page, &layout, i)[j]);
+		SET_VARSIZE(code, VARHDRSZ + layout.code_size);
+		memcpy(VARDATA(code), ivf_page_codes(page, &layout, i), layout.code_size);
+
+		values[0] = Int32GetDatum(i + 1);
+		values[1] = PointerGetDatum(ivf_page_tid(page, &layout, i));
+		values[2] = floats_datum(factors, layout.nfactors);
+		nulls[3] = !layout.has_norms;
+		values[3] = Float4GetDatum(layout.has_norms ? *ivf_page_norms(page, &layout, i) : 0);
+		values[4] = PointerGetDatum(code);
 		monitor_put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;

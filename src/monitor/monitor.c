@@ -94,13 +94,13 @@ monitor_open(Oid indexid, LOCKMODE lockmode, MonitorTarget *target)
 	target->index = index_open(indexid, lockmode);
 
 	/* by the code behind it: another extension may call its method ivfflat */
-	if (target->index->rd_indam->ambuild != ivfflatbuild && !monitor_is_hnsw(target))
+	if (target->index->rd_indam->ambuild != ivfbuild && !monitor_is_hnsw(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("index \"%s\" uses access method \"%s\", which is not one of vecdb",
 						RelationGetRelationName(target->index),
 						get_am_name(target->index->rd_rel->relam)),
-				 errhint("vecdb looks into indexes that use hnsw or ivfflat.")));
+				 errhint("vecdb looks into indexes that use hnsw, ivfflat or ivfpq.")));
 	if (RELATION_IS_OTHER_TEMP(target->index))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -36,10 +36,11 @@ static void
 ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *meta)
 {
 	static const char *const names[] = {"pages_free", "pages_meta",
-	"pages_directory", "pages_centroids", "pages_list", "pages_continuation"};
+	"pages_directory", "pages_centroids", "pages_list", "pages_continuation",
+	"pages_codec"};
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-	int			rows_per_page = ivf_rows_per_page(meta->row_size);
+	IvfLayout	layout;
 	uint64		pages[lengthof(names)] = {0};
 	uint64		rows = 0;
 	uint64		zero = 0;
@@ -47,9 +48,11 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 	uint64		empty = 0;
 	PGAlignedBlock image;
 
+	ivf_layout(meta, &layout);
 	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
 	{
 		PageVerdict verdict;
+		int			n;
 
 		CHECK_FOR_INTERRUPTS();
 		verdict = monitor_copy_page(index, blkno, strategy, IVF_SPECIAL_SIZE, image.data);
@@ -62,17 +65,19 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 			pages[IvfPageKind(image.data)]++;
 			if (IvfPageKind(image.data) != IVF_PAGE_LIST)
 				continue;
-			if (IvfPageUsed(image.data) == 0)
-				empty++;
-			else
-				rows += rows_per_page == 0 ? 1 : IvfPageUsed(image.data) / meta->row_size;
+			n = layout.codes ? IvfPageGetOpaque(image.data)->rows :
+				IvfPageUsed(image.data) / Min(meta->row_size,
+											  IVF_ROW_HEAD + IVF_HEAD_FLOATS * sizeof(float));
+			rows += n;
+			empty += n == 0;
 		}
 	}
 	FreeAccessStrategy(strategy);
 
 	put(fcinfo, "rows_now", rows);
 	for (int i = 0; i < lengthof(names); i++)
-		put(fcinfo, names[i], pages[i]);
+		if (i != IVF_PAGE_CODEC || layout.codes)
+			put(fcinfo, names[i], pages[i]);
 	put(fcinfo, "pages_list_empty", empty);
 	put(fcinfo, "pages_zero", zero);
 	put(fcinfo, "pages_broken", broken);
@@ -82,7 +87,7 @@ static void
 ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 {
 	IvfMetaPageData meta;
-	IvfflatSearch search;
+	IvfSearch	search;
 	double		bytes = (double) RelationGetNumberOfBlocks(index) * BLCKSZ;
 	uint64		rows = 0;
 	uint64		smallest = PG_UINT64_MAX;
@@ -117,7 +122,17 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 		put(fcinfo, psprintf("probes_for_recall_%g", meta.targets[i].recall),
 			meta.targets[i].probes);
 
-	ivfflat_search_options(index, &search);
+	if (meta.codec != CODEC_NONE)
+	{
+		put(fcinfo, "code_bits", meta.code_bits);
+		put(fcinfo, "code_bytes", meta.row_size - sizeof(ItemPointerData));
+		put(fcinfo, "code_error", meta.code_error);
+		for (int i = 0; i < meta.num_targets; i++)
+			put(fcinfo, psprintf("width_for_recall_%g", meta.targets[i].recall),
+				meta.targets[i].width);
+	}
+
+	ivf_search_options(index, meta.codec != CODEC_NONE, &search);
 	if (search.probes == 0)
 	{
 		double		probes;

@@ -9,6 +9,7 @@
 
 #include <float.h>
 #include <stdbool.h>
+#include <string.h>
 
 /* Sums side by side: so the order of a sum does not depend on the compiler. */
 #define LANES	16
@@ -99,6 +100,13 @@ sq8_query_ip(const Sq8Range *range, const float *q, float *scratch)
 	return (float) base;
 }
 
+/*
+ * LANES dimensions side by side, in the compiler's vectors of any width: left
+ * to itself it does one at a time, eight times slower.
+ */
+typedef float LaneFloats __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
+typedef uint8_t LaneBytes __attribute__((vector_size(LANES), aligned(1)));
+
 static inline float
 sum_lanes(const float *sum)
 {
@@ -109,18 +117,6 @@ sum_lanes(const float *sum)
 	return (float) total;
 }
 
-/* What a dimension adds. */
-static inline float
-term(const Sq8Range *range, const float *scratch, const uint8_t *code, int d, bool ip)
-{
-	float		r;
-
-	if (ip)
-		return scratch[d] * code[d];
-	r = scratch[d] - range->step[d] * code[d];
-	return r * r;
-}
-
 static inline void
 estimate(const Sq8Range *range, const float *scratch, float base,
 		 const uint8_t *codes, int n, float *out, bool ip)
@@ -129,14 +125,30 @@ estimate(const Sq8Range *range, const float *scratch, float base,
 
 	for (int i = 0; i < n; i++, codes += dim)
 	{
-		float		sum[LANES] = {0};
+		LaneFloats	lanes = {0};
+		float		sum[LANES];
 		int			d = 0;
 
 		for (; d + LANES <= dim; d += LANES)
-			for (int lane = 0; lane < LANES; lane++)
-				sum[lane] += term(range, scratch, codes, d + lane, ip);
+		{
+			LaneFloats	code = __builtin_convertvector(*(const LaneBytes *) (codes + d), LaneFloats);
+			LaneFloats	r = *(const LaneFloats *) (scratch + d);
+
+			if (ip)
+				lanes += r * code;
+			else
+			{
+				r -= *(const LaneFloats *) (range->step + d) * code;
+				lanes += r * r;
+			}
+		}
+		memcpy(sum, &lanes, sizeof(sum));
 		for (; d < dim; d++)
-			sum[d % LANES] += term(range, scratch, codes, d, ip);
+		{
+			float		r = ip ? scratch[d] * codes[d] : scratch[d] - range->step[d] * codes[d];
+
+			sum[d % LANES] += ip ? r : r * r;
+		}
 		out[i] = base + sum_lanes(sum);
 	}
 }

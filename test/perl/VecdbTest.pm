@@ -43,16 +43,16 @@ sub test_method
 sub with
 {
 	my ($lists) = @_;
-	return $am eq 'ivfflat' ? "WITH (lists = $lists)" : '';
+	return $am eq 'hnsw' ? '' : "WITH (lists = $lists)";
 }
 
 # The settings of a search that misses nothing, and of one that reads $n lists, or visits some nodes.
-sub exhaustive { return $am eq 'ivfflat' ? 'SET ivfflat.probes = 32768' : 'SET vecdb.target_recall = 1'; }
+sub exhaustive { return $am eq 'hnsw' ? 'SET vecdb.target_recall = 1' : "SET $am.probes = 32768"; }
 
 sub effort
 {
 	my ($n) = @_;
-	return $am eq 'ivfflat' ? "SET ivfflat.probes = $n" : 'SET hnsw.ef_search = ' . 10 * $n;
+	return $am eq 'hnsw' ? 'SET hnsw.ef_search = ' . 10 * $n : "SET $am.probes = $n";
 }
 
 our $seed = $ENV{SEED} // int(rand(1 << 30));
@@ -133,7 +133,7 @@ sub sound
 	my $strict = $opt{standby} ? 'false' : 'true';
 	my $found = $node->safe_psql('postgres', qq{
 		SELECT c.oid::regclass, f.* FROM pg_class c JOIN pg_am a ON a.oid = relam, LATERAL vecdb_check(c.oid, $strict) f
-		WHERE amname IN ('ivfflat', 'hnsw') AND relkind = 'i' AND severity <> 'note'
+		WHERE amname IN ('ivfflat', 'ivfpq', 'hnsw') AND relkind = 'i' AND severity <> 'note'
 			AND NOT (relpersistence = 'u' AND pg_is_in_recovery())});
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $good = is($found, '', "$name: indexes are sound");

@@ -30,7 +30,7 @@ $node->safe_psql('postgres', q{
 	DECLARE
 		wrong text;
 	BEGIN
-		PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), set_config('ivfflat.probes', '32768', true), set_config('vecdb.target_recall', '1', true);
+		PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true), set_config('ivfflat.probes', '32768', true), set_config('ivfpq.probes', '32768', true), set_config('vecdb.target_recall', '1', true);
 		EXECUTE format('CREATE TEMP TABLE got ON COMMIT DROP AS SELECT row_number() OVER () AS n, id, v, d FROM
 			(SELECT id, v, v %1$s %3$L AS d FROM %2$s ORDER BY v %1$s %3$L) x', op, tab, query);
 		PERFORM set_config('enable_seqscan', 'on', true), set_config('enable_sort', 'on', true), set_config('enable_indexscan', 'off', true);
@@ -117,7 +117,7 @@ $node->safe_psql('postgres', "
 		IF n <> 300 OR d <> 300 THEN
 			RAISE 'a scan found % rows, % different, of 300', n, d;
 		END IF;
-	END \$\$ SET enable_seqscan = off SET enable_sort = off SET ivfflat.probes = 2 SET vecdb.target_recall = 1");
+	END \$\$ SET enable_seqscan = off SET enable_sort = off SET ivfflat.probes = 2 SET ivfpq.probes = 2 SET vecdb.target_recall = 1");
 my $churn = join('', map { my $side = $_; "INSERT INTO chain SELECT 1000 + i, array_fill($side, ARRAY[1900])::vector FROM generate_series(1, 100) i;\n" .
 	  "UPDATE chain SET v = array_fill($side * (1 + random() / 100)::real, ARRAY[1900])::vector WHERE id BETWEEN 1 AND 40 AND id % 4 = ($side + 1) / 2;\nDELETE FROM chain WHERE id > 1000;\nVACUUM chain;\n" } (1, -1));
 together('chains that lose and gain pages', 6, 'churn' => $churn, map { ("scan $_" => "SELECT all_there();\n" x 10) } (1 .. 3));

@@ -31,15 +31,16 @@ use constant {
 	DIR => 2,
 	CENT => 3,
 	LIST => 4,
-	CONT => 5
+	CONT => 5,
+	CODEC => 6
 };
 
 # metapage
 my %meta = (
 	magic => 24, dims => 28, metric => 32, codec => 34, row_size => 36,
 	generation => 40, lists => 44, alive => 48, dir_extents => 52,
-	cent_extents => 54, num_targets => 56, targets => 60, dir => 132,
-	cent => 516, floor => 900);
+	cent_extents => 54, num_targets => 56, targets => 60, dir => 156,
+	cent => 540, floor => 924, code_bits => 944, code => 960);
 # special area of every page
 my %op = (
 	next => 8160, next_seq => 8164, seq => 8168, list => 8172,
@@ -128,7 +129,7 @@ my @pokes;
 # what, which index, code, severity, poke: returns the block reported (or "none")
 sub case { my ($name, $type, $code, $severity, $poke) = @_; push @pokes, { name => $name, type => $type, code => $code, severity => $severity, poke => $poke } }
 sub corrupt { return case($_[0], $_[1], $_[2], 'corruption', $_[3]) }
-my $table_of = { l2 => 't', cos => 't', long => 'tl' };
+my $table_of = { l2 => 't', cos => 't', long => 'tl', rq => 't', pq => 't' };
 
 # I1
 corrupt('magic', 'l2', 'meta', sub { poke($_[0], 0, $meta{magic}, 'L', 1); 0 });
@@ -146,7 +147,7 @@ corrupt('no file', 'l2', 'page_missing', sub { $_[0]->{data} = ''; 0 });
 # I2
 corrupt('metapage of no kind of ours', 'l2', 'page_broken', sub { poke($_[0], 0, $op{page_id}, 'S', 0xFF90); 0 });
 corrupt('list page of another extension', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{page_id}, 'S', 0xFF84); $b });
-corrupt('metapage of another version', 'l2', 'page_format', sub { poke($_[0], 0, $op{format}, 'C', 2); 0 });
+corrupt('metapage of another version', 'l2', 'page_format', sub { poke($_[0], 0, $op{format}, 'C', 1); 0 });
 corrupt('list page of another version', 'l2', 'page_format', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{format}, 'C', 0); $b });
 corrupt('page header', 'l2', 'page_unreadable', sub { my $b = filled_list($_[0]); poke($_[0], $b, 12, 'S', 65535); $b });
 corrupt('end of the hole', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); poke($_[0], $b, 14, 'S', 8152); $b });
@@ -212,8 +213,8 @@ corrupt('TID twice', 'l2', 'row_duplicate', sub { my $b = filled_list($_[0]); se
 # I7
 corrupt('NaN in a centroid', 'l2', 'centroid', sub { my $b = cent_block($_[0]); poke($_[0], $b, CONTENT, 'L', 0x7FC00000); $b });
 corrupt('length of a centroid', 'cos', 'centroid', sub { my $b = cent_block($_[0]); poke($_[0], $b, CONTENT, 'f', 2); $b });
-corrupt('target above 1', 'l2', 'meta', sub { poke($_[0], 0, $meta{targets} + 60, 'f', 1.5); 0 });
-corrupt('targets descend', 'l2', 'meta_targets', sub { poke($_[0], 0, $meta{targets} + 12, 'f', 0.7); 0 });
+corrupt('target above 1', 'l2', 'meta', sub { poke($_[0], 0, $meta{targets} + 80, 'f', 1.5); 0 });
+corrupt('targets descend', 'l2', 'meta_targets', sub { poke($_[0], 0, $meta{targets} + 16, 'f', 0.7); 0 });
 corrupt('efforts descend', 'l2', 'meta_targets', sub { poke($_[0], 0, $meta{targets} + 4, 'f', 1e30); 0 });
 corrupt('negative effort', 'l2', 'meta', sub { poke($_[0], 0, $meta{targets} + 4, 'f', -1); 0 });
 corrupt('NaN as floor', 'l2', 'meta', sub { poke($_[0], 0, $meta{floor}, 'L', 0x7FC00000); 0 });
@@ -225,14 +226,34 @@ corrupt('TID of a NULL', 'l2', 'heap_unexpected', sub { my $b = filled_list($_[0
 corrupt('TID of a removed row', 'l2', 'heap_unused', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 2)); $b });
 corrupt('TID behind the line pointers', 'l2', 'heap_unused', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 290)); $b });
 
+# ivfpq: rq has 271 rows a page, whose factors begin at 1628 and codes at 3796; pq has codebooks
+sub codes { my $f = shift; return first_block($f, sub { kind($f, $_[0]) == LIST && (u32($f, $_[0], $op{unused}) & 0xFFFF) > 1 }) }
+corrupt('bits of the codes', 'rq', 'meta', sub { poke($_[0], 0, $meta{code_bits}, 'S', 3); 0 });
+corrupt('codebooks behind the end', 'pq', 'meta', sub { poke($_[0], 0, $meta{code} + 4, 'L', 4_000_000); 0 });
+corrupt('rows that do not fit', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, $op{unused}, 'S', 272); $b });
+corrupt('packed rows', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, $op{unused} + 2, 'S', 32); $b });
+corrupt('codes cut off', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, 12, 'S', CONTENT + 3000); $b });
+corrupt('NaN as factor', 'rq', 'row_factors', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 1628, 'L', 0x7FC00000); $b });
+corrupt('one bit of a factor', 'rq', 'heap_value', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 1632, 'L', u32($_[0], $b, CONTENT + 1632) ^ 1); $b });
+corrupt('one bit of a code', 'rq', 'heap_value', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 3796 + 16, 'L', u32($_[0], $b, CONTENT + 3796 + 16) ^ 1); $b });
+corrupt('codes exchanged', 'rq', 'heap_value', sub { my $b = codes($_[0]); my ($x, $y) = map { substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6 * $_, 6) } 0, 1; substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 12) = $y . $x; $b });
+corrupt('TID of a code twice', 'rq', 'row_duplicate', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6, 6) = substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6); $b });
+corrupt('offset 0 of a code', 'rq', 'row_tid', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6) = make_tid(0, 0); $b });
+corrupt('a code less', 'rq', 'heap_missing', sub { my $b = codes($_[0]); poke($_[0], $b, $op{unused}, 'S', (u32($_[0], $b, $op{unused}) & 0xFFFF) - 1); 'none' });
+corrupt('NaN in a codebook', 'pq', 'codec', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, CONTENT, 'L', 0x7FC00000); $b });
+corrupt('a codebook cut off', 'pq', 'page_content', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, 12, 'S', CONTENT + 8); $b });
+corrupt('kind of a codebook', 'pq', 'page_kind', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, $op{kind}, 'C', LIST); $b });
+
+my %options = (rq => ', bits = 1', pq => ', quantizer = pq, m = 2');
 my $make = '';
 for my $i (0 .. $#pokes)
 {
 	my $p = $pokes[$i];
 	my $class = $p->{type} eq 'cos' ? 'vector_cosine_ops' : 'vector_l2_ops';
-	my $lists = $p->{type} eq 'long' ? 2 : 4;
+	my $lists = ($p->{type} eq 'long' ? 2 : 4) . ($options{ $p->{type} } // '');
+	my $am = $options{ $p->{type} } ? 'ivfpq' : 'ivfflat';
 	$p->{index} = "p$i";
-	$make .= "CREATE INDEX p$i ON $table_of->{$p->{type}} USING ivfflat (v $class) WITH (lists = $lists);\n";
+	$make .= "CREATE INDEX p$i ON $table_of->{$p->{type}} USING $am (v $class) WITH (lists = $lists);\n";
 }
 $node->safe_psql('postgres', $make);
 my $findings = join ' UNION ALL ', map {
@@ -298,8 +319,9 @@ for my $i (1 .. $mutations)
 {
 	my ($base, $dims, $n) = $i % 4 == 0 ? ('base_long', 4200, 8) : ('base', 4, 900);
 	my $class = ('vector_l2_ops', 'vector_ip_ops', 'vector_cosine_ops')[$i % 3];
+	my $am = $i % 5 < 2 ? 'ivfpq' : 'ivfflat';
 	$make .= "CREATE TABLE m$i (LIKE $base) WITH (autovacuum_enabled = off); INSERT INTO m$i SELECT * FROM $base;
-CREATE INDEX i$i ON m$i USING ivfflat (v $class) WITH (lists = 2);
+CREATE INDEX i$i ON m$i USING $am (v $class) WITH (lists = 2);
 DELETE FROM m$i WHERE id BETWEEN $n / 4 AND $n / 2; VACUUM m$i; INSERT INTO m$i SELECT id + 10000, v FROM $base WHERE id < 3;\n";
 }
 $node->safe_psql('postgres', $make);

@@ -1,0 +1,374 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_codec.c
+ *	  The codes of ivfpq: which codec an index has, a row's code, how wide
+ *	  its estimates' error is.
+ *
+ * A code is of the residual under L2 (quant/codec.h).  Cosine and inner product
+ * code the value's direction x / |x|, against the list's centroid, which has unit
+ * length, too; with E = |q/|q| - x/|x||^2
+ *
+ *	cosine distance			= E / 2
+ *	negative inner product	= |q| |x| (E / 2 - 1)
+ *
+ * for which inner product keeps |x| beside the code.  So values of very
+ * different lengths do no harm, residuals are short (a value of length 5 is no 4
+ * away from its centroid), and each codec has one formula to get right.
+ *
+ * An index born empty has one list whose centre is zero, and nothing to learn
+ * from: its codes are rabitq's, which needs no training, whatever was asked for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "miscadmin.h"
+
+#include "ivf/ivf_private.h"
+#include "kernel/kernel.h"
+
+#define CODEC_SEED		0x69766671
+#define DEFAULT_KIND	CODEC_RABITQ
+
+/* of ivf_calibrate_codec() */
+#define ERROR_NEIGHBOURS	10
+#define ERROR_QUERIES		256
+#define ERROR_WORK			(2e9)	/* multiplications */
+
+/*
+ * The codec that the index's options ask for; trained: there are rows to learn
+ * from.
+ */
+void
+ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, Codec *codec)
+{
+	int			kind;
+	int			bits;
+	int			m;
+	int			most;
+
+	ivfpq_build_options(index, &kind, &bits, &m);
+	if (kind == OPTION_UNSET)
+		kind = DEFAULT_KIND;
+
+	if (m != OPTION_UNSET && kind != CODEC_PQ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"m\" is for quantizer \"pq\" only"),
+				 errhint("Set quantizer = pq, or leave m out.")));
+	switch (kind)
+	{
+		case CODEC_PQ:
+			if (bits != OPTION_UNSET && bits != 4 && bits != 8)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("bits is %d, but quantizer \"pq\" has 4 or 8 bits for each part", bits)));
+			bits = bits == OPTION_UNSET ? 8 : bits;
+			if (m != OPTION_UNSET && m > dims)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("m is %d, but the column has %d dimensions", m, dims),
+						 errhint("A part needs one dimension at least.")));
+			m = m == OPTION_UNSET ? Max(dims * 2 / bits, 1) : m;
+			break;
+		case CODEC_SQ8:
+			if (bits != OPTION_UNSET && bits != 8)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("bits is %d, but quantizer \"sq8\" has 8 bits for each dimension", bits)));
+			bits = 8;
+			m = 0;
+			break;
+		default:
+			if (bits != OPTION_UNSET && bits != 1 && bits != 2 && bits != 4)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("bits is %d, but quantizer \"rabitq\" has 1, 2 or 4 bits for each dimension", bits)));
+			bits = bits == OPTION_UNSET ? ivfpq_default_bits(dims) : bits;
+			m = 0;
+			break;
+	}
+
+	if (!codec_init(codec, (CodecKind) kind, dims, bits, m, CODEC_SEED))
+		elog(ERROR, "invalid codec");
+	most = IVF_PAGE_CAPACITY - 2 - (int) (ivf_row_size(dims, metric, codec) - codec->code_size);
+	if (codec->code_size > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("codes of %zu bytes do not fit a page of the index, which has room for %d",
+						codec->code_size, most),
+				 kind == CODEC_PQ ?
+				 errhint("Choose m up to %d, or quantizer = rabitq, which codes any dimension.", most * 8 / bits) :
+				 errhint("Choose quantizer = rabitq, which codes any dimension, or pq.")));
+
+	if (!trained && kind != CODEC_RABITQ)
+		(void) codec_init(codec, CODEC_RABITQ, dims, 4, 0, CODEC_SEED);
+}
+
+/* Bytes that ivf_encode_row() works in. */
+Size
+ivf_encode_scratch(const Codec *codec)
+{
+	return sizeof(float) * ((Size) codec->dim + 3 * (Size) codec->work_dim);
+}
+
+/*
+ * Make the row of ivfpq, as it is sorted and appended, from one of ivfflat.
+ * centroid: that of its list, in the codec's space.
+ */
+void
+ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
+			   const IvfRowData *row, float *scratch, char *out)
+{
+	float	   *value = scratch;
+	float	   *work = value + codec->dim;
+	float		factors[CODEC_MAX_FACTORS];
+
+	memcpy(out, &row->tid, sizeof(ItemPointerData));
+	out += sizeof(ItemPointerData);
+	memcpy(value, row->value, sizeof(float) * codec->dim);
+	if (metric == METRIC_L2)
+		codec_transform(codec, value, work);
+	else
+	{
+		double		norm = sqrt(kernel->normsq_double(value, codec->dim));
+		double		scale = norm > 0 ? 1 / norm : 0;
+
+		/* one without direction is as far from everything as its centroid */
+		for (int i = 0; i < codec->dim; i++)
+			value[i] = (float) (value[i] * scale);
+		codec_transform(codec, value, work);
+		if (!(norm > 0))
+			memcpy(work, centroid, sizeof(float) * codec->work_dim);
+
+		if (metric == METRIC_IP)
+		{
+			float		kept = (float) Min(norm, FLT_MAX);
+
+			memcpy(out + sizeof(float) * codec->nfactors, &kept, sizeof(float));
+		}
+	}
+	codec_encode(codec, work, centroid, work + codec->work_dim,
+				 (uint8_t *) out + sizeof(float) * (codec->nfactors + (metric == METRIC_IP)),
+				 factors);
+	memcpy(out, factors, sizeof(float) * codec->nfactors);
+}
+
+static int
+cmp_float(const void *a, const void *b)
+{
+	float		x = *(const float *) a;
+	float		y = *(const float *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The list of a sampled value. */
+static uint32
+list_of(const IvfMetaPageData *meta, const float *centroids, const float *value,
+		float *distances)
+{
+	uint32		best = 0;
+
+	if (meta->metric == METRIC_L2)
+		kernel->l2sq_rows(value, centroids, sizeof(float) * meta->dims, meta->lists, meta->dims, distances);
+	else
+		kernel->ip_rows(value, centroids, sizeof(float) * meta->dims, meta->lists, meta->dims, distances);
+	for (uint32 i = 1; i < meta->lists; i++)
+		if (meta->metric == METRIC_L2 ? distances[i] < distances[best] : distances[i] > distances[best])
+			best = i;
+	return best;
+}
+
+/*
+ * Measure the estimates' errors on sampled rows, taken as queries, and their nearest
+ * ones, which are like those that a search must not miss, and set the widths:
+ * for each recall the one that a share WIDTH_MISSES of the misses allowed
+ * exceeds.  A row whose error exceeds it is missed only where ten others are
+ * nearer than its bound; so the share of rows missed is smaller than that
+ * (README.md).  Real queries are harder than rows, so of these the half counts
+ * whose neighbours are farther away.  The sample is in random order, and has unit length unless the
+ * metric is L2; no row of it is one that the codec has learnt from, and knows too
+ * well.
+ */
+#define WIDTH_MISSES	0.12
+#define FLOOR_MARGIN	1.1f
+
+/* With fewer errors measured, trust no estimate */
+#define ERRORS_ENOUGH	50
+#define WIDTH_UNKNOWN	1e6f
+
+void
+ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *centroids,
+					const float *work_centroids, const float *sample, int n,
+					float copy_distance)
+{
+	int			dims = meta->dims;
+	double		work = (double) Max((double) n, (double) meta->lists * ERROR_NEIGHBOURS) * dims;
+	float	   *distances;
+	float	   *errors;
+	float	   *value = palloc(sizeof(float) * codec->work_dim);
+	float	   *q = palloc(sizeof(float) * codec->work_dim);
+	float	   *scratch = palloc(sizeof(float) * 2 * codec->work_dim);
+	uint8_t    *code = palloc(codec->code_size);
+	void	   *memory = palloc(codec_query_memory(codec) + 64);
+	float	   *own;			/* estimates of the queries themselves */
+	float	   *farthest;		/* of the queries' neighbours: distance */
+	float	   *by_farthest;
+	int		   *ends;			/* where a query's errors end */
+	int			nqueries = Min(n, ERROR_QUERIES);
+	int			nerrors = 0;
+	double		sum = 0;
+
+	nqueries = Min(nqueries, (int) Max(ERROR_WORK / work, 16));
+	n = (int) Min(n, Max(ERROR_WORK / Max(nqueries, 1) / dims, 1000));
+	distances = palloc_extended(sizeof(float) * Max(n, meta->lists), MCXT_ALLOC_HUGE);
+	own = palloc(sizeof(float) * Max(nqueries, 1));
+	farthest = palloc(sizeof(float) * Max(nqueries, 1));
+	by_farthest = palloc(sizeof(float) * Max(nqueries, 1));
+	ends = palloc(sizeof(int) * Max(nqueries, 1));
+	errors = palloc(sizeof(float) * Max(nqueries, 1) * ERROR_NEIGHBOURS);
+
+	for (int i = 0; i < nqueries; i++)
+	{
+		const float *query = sample + (Size) i * dims;
+		CodecQuery	coded;
+		float		nearest[ERROR_NEIGHBOURS];
+		int			which[ERROR_NEIGHBOURS];
+		int			found = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		kernel->l2sq_rows(query, sample, sizeof(float) * dims, n, dims, distances);
+		for (int r = 0; r < n; r++)
+		{
+			int			at;
+
+			/* the row itself, or a copy: nothing to estimate */
+			if (distances[r] <= (meta->metric == METRIC_L2 ? copy_distance : 2 + 2 * copy_distance))
+				continue;
+			if (found == ERROR_NEIGHBOURS && !(distances[r] < nearest[found - 1]))
+				continue;
+			at = found < ERROR_NEIGHBOURS ? found++ : found - 1;
+			for (; at > 0 && distances[r] < nearest[at - 1]; at--)
+			{
+				nearest[at] = nearest[at - 1];
+				which[at] = which[at - 1];
+			}
+			nearest[at] = distances[r];
+			which[at] = r;
+		}
+
+		codec_transform(codec, query, q);
+		codec_query_begin(&coded, codec, q, (void *) TYPEALIGN(64, memory));
+		for (int j = -1; j < found; j++)
+		{
+			const float *row = j < 0 ? query : sample + (Size) which[j] * dims;
+			uint32		list = list_of(meta, centroids, row, distances);
+			const float *centroid = work_centroids + (Size) list * codec->work_dim;
+			float		factors[CODEC_MAX_FACTORS];
+			float		estimate;
+
+			codec_transform(codec, row, value);
+			codec_encode(codec, value, centroid, scratch, code, factors);
+			codec_query_list(&coded, centroid, kernel->l2sq(q, centroid, codec->work_dim));
+			codec_estimate(&coded, 0, code, factors, 1, &estimate);
+			if (j < 0)
+			{
+				own[i] = estimate;
+				continue;
+			}
+			errors[nerrors] = codec_error(&coded, factors, estimate, nearest[j]);
+			nerrors++;
+		}
+		farthest[i] = found > 0 ? nearest[found - 1] : 0;
+		ends[i] = nerrors;
+	}
+
+	/* leave the easy half out */
+	if (nqueries > 0)
+	{
+		int			kept = 0;
+
+		memcpy(by_farthest, farthest, sizeof(float) * nqueries);
+		qsort(by_farthest, nqueries, sizeof(float), cmp_float);
+		for (int i = 0; i < nqueries; i++)
+			if (farthest[i] >= by_farthest[nqueries / 2])
+				for (int j = i > 0 ? ends[i - 1] : 0; j < ends[i]; j++)
+				{
+					errors[kept] = errors[j];
+					sum += (double) errors[j] * errors[j];
+					kept++;
+				}
+		nerrors = kept;
+	}
+	qsort(errors, nerrors, sizeof(float), cmp_float);
+	if (nqueries > 0)
+	{
+		/* somewhat more than any of these: they are few */
+		qsort(own, nqueries, sizeof(float), cmp_float);
+		meta->code_floor = codec->kind != CODEC_SQ8 ? 0 :
+			Max(Min(own[nqueries - 1] * FLOOR_MARGIN, FLT_MAX), 0);
+	}
+
+	meta->code_error = nerrors > 0 ? (float) Min(sqrt(sum / nerrors), FLT_MAX) : 0;
+	if (nerrors < ERRORS_ENOUGH)
+		meta->code_error = WIDTH_UNKNOWN;
+	for (int t = 0; t < meta->num_targets && nerrors < ERRORS_ENOUGH; t++)
+		meta->targets[t].width = WIDTH_UNKNOWN;
+	for (int t = 0; t < meta->num_targets && nerrors >= ERRORS_ENOUGH; t++)
+	{
+		int			rank = (int) ceil((1 - WIDTH_MISSES * (1 - meta->targets[t].recall)) * nerrors) - 1;
+
+		meta->targets[t].width = Max(errors[Min(Max(rank, 0), nerrors - 1)], 0);
+	}
+
+	pfree(distances);
+	pfree(errors);
+	pfree(own);
+	pfree(farthest);
+	pfree(by_farthest);
+	pfree(ends);
+	pfree(value);
+	pfree(q);
+	pfree(scratch);
+	pfree(code);
+	pfree(memory);
+}
+
+/* What rabitq's error is in theory: of a code in work_dim random directions, in units. */
+static float
+untrained_error(const IvfMetaPageData *meta)
+{
+	/* sin of the angle of code and residual, and the query's own codes (quant/README.md) */
+	double		lost = meta->code_bits == 1 ? 0.363 : meta->code_bits == 2 ? 0.118 : 0.0115;
+	double		step = meta->code_bits == 1 ? 1 : meta->code_bits == 2 ? 0.996 : 0.335;
+
+	/* |mul| = 2 |r| / (|u| cos), where |u| = sqrt(D) * 1 / (step / 2) for one sigma */
+	return (float) (sqrt(lost + 0.013) * 2 / (meta->code_bits == 1 ? 2 : step));
+}
+
+/* By how many units an estimate may be too high, for a recall. */
+float
+ivf_width_for(const IvfMetaPageData *meta, double recall)
+{
+	for (int i = 0; i < meta->num_targets; i++)
+	{
+		const IvfTarget *above = &meta->targets[i];
+		const IvfTarget *below = above - 1;
+		double		share;
+
+		if (recall > above->recall + 1e-6)
+			continue;
+		if (i == 0 || recall > above->recall - 1e-6)
+			return above->width;
+		share = (log(1 - below->recall) - log(1 - recall)) /
+			(log(1 - below->recall) - log(1 - above->recall));
+		return (float) (share * above->width + (1 - share) * below->width);
+	}
+	/* beyond what was measured, or nothing was: four times the deviation */
+	return 4 * (meta->code_error > 0 ? meta->code_error :
+				meta->codec == CODEC_RABITQ ? untrained_error(meta) : 0);
+}

@@ -28,7 +28,7 @@ def sides(index, rows):
     return {
         "ivfflat": [("vecdb ivfflat", lists), ("pgvector ivfflat", lists), ("faiss IVFFlat", lists), ("faiss IVFFlat (batch)", lists)] + exact,
         "hnsw": graph_sides(16, 200) + [("svs Vamana", {}), ("annoy trees", {}), ("scann tree-AH+reorder", {})],
-        "ivfpq": [("vecdb ivfpq", lists), ("pgvector ivfflat", lists), ("faiss IVFPQFastScan+refine", lists),
+        "ivfpq": [("vecdb ivfpq", lists), ("pgvector ivfflat", lists), ("pgvector hnsw", {"m": 16, "ef_construction": 64}), ("faiss IVFPQFastScan+refine", lists),
                   ("faiss IVFRaBitQFastScan+refine", lists), ("faiss IVFRaBitQFastScan+refine (batch)", lists), ("scann tree-AH+reorder", {})],
         "exact": exact,
     }[index]

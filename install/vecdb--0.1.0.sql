@@ -369,7 +369,9 @@ CREATE FUNCTION ivf_metapage_info(
 	OUT row_size bigint, OUT generation bigint, OUT lists bigint,
 	OUT lists_alive bigint, OUT directory_blocks text, OUT centroid_blocks text,
 	OUT target_recalls real[], OUT target_efforts real[], OUT target_probes real[],
-	OUT nearest_floor real, OUT rows_at_build bigint, OUT rows bigint, OUT flaw text
+	OUT nearest_floor real, OUT rows_at_build bigint, OUT rows bigint,
+	OUT next_generation bigint, OUT next_lists bigint, OUT retired_generation bigint,
+	OUT flaw text
 ) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION ivf_metapage_info(bytea) IS

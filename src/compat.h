@@ -71,9 +71,23 @@ extend_relation(Relation rel, ForkNumber fork)
 {
 	return ExtendBufferedRel(BMR_REL(rel), fork, NULL, EB_LOCK_FIRST);
 }
+
+/* The same by a caller that holds the extension lock. */
+static inline Buffer
+extend_relation_locked(Relation rel, ForkNumber fork)
+{
+	return ExtendBufferedRel(BMR_REL(rel), fork, NULL,
+							 EB_LOCK_FIRST | EB_SKIP_EXTENSION_LOCK);
+}
 #else
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+static inline Buffer
+extend_relation_locked(Relation rel, ForkNumber fork)
+{
+	return ReadBufferExtended(rel, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+}
+
 static inline Buffer
 extend_relation(Relation rel, ForkNumber fork)
 {
@@ -83,7 +97,7 @@ extend_relation(Relation rel, ForkNumber fork)
 
 	if (lock)
 		LockRelationForExtension(rel, ExclusiveLock);
-	buf = ReadBufferExtended(rel, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+	buf = extend_relation_locked(rel, fork);
 	if (lock)
 		UnlockRelationForExtension(rel, ExclusiveLock);
 	return buf;

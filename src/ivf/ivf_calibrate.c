@@ -172,6 +172,28 @@ ivf_calibration_add(IvfNeighbor *nearest, int nqueries, const float *distances,
 	}
 }
 
+/*
+ * The same of one row, as assign_distances() gives its distances: under cosine
+ * they are still to be divided by its length, and inner products are compared
+ * with what a copy of the query would have.
+ */
+void
+ivf_calibration_add_row(IvfNeighbor *nearest, int nqueries, Metric metric,
+						float normsq, float *distances, float copy_distance,
+						uint32 list)
+{
+	if (metric == METRIC_COSINE)
+	{
+		float		scale = 1 / sqrtf(normsq);
+
+		for (int q = 0; q < nqueries; q++)
+			distances[q] *= scale;
+	}
+	else if (metric == METRIC_IP)
+		copy_distance *= sqrtf(normsq);
+	ivf_calibration_add(nearest, nqueries, distances, copy_distance, list);
+}
+
 /* The nearest of all participants, in the place of the first one's. */
 static void
 merge_participants(IvfNeighbor *nearest, int nqueries, int participants)

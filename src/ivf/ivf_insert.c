@@ -23,7 +23,7 @@ ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, IvfRow row)
 	row->tid = *tid;
 	row->attr_length = 0;
 	row->normsq = kernel->normsq(vector->x, dims);
-	row->unused = 0;
+	row->flags = 0;
 	memcpy(row->value, vector->x, sizeof(float) * dims);
 	if ((Pointer) vector != DatumGetPointer(value))
 		pfree(vector);
@@ -58,6 +58,8 @@ ivfflatinsert(Relation index, Datum *values, bool *isnull,
 {
 	IvfMetaPageData meta;
 	IvfRow		row;
+	uint32		tried = 0;
+	bool		again = false;
 
 	if (isnull[0])
 		return false;
@@ -65,7 +67,22 @@ ivfflatinsert(Relation index, Datum *values, bool *isnull,
 	ivf_meta_read(index, &meta);
 	row = palloc(meta.row_size);
 	if (ivf_form_row(meta.metric, meta.dims, values[0], heap_tid, row))
-		ivf_list_append(index, &meta, ivf_nearest_list(index, &meta, row->value), row);
+		for (;;)
+		{
+			/* while a training copies rows, new ones go to the new lists */
+			if (meta.next_generation != 0)
+				ivf_meta_take_next(&meta);
+			/* frozen lists are those of before: read again which are to be used */
+			if (again && meta.generation == tried)
+				page_corrupted(index, IVF_META_BLOCK,
+							   "Lists of generation %u take no more rows, but the metapage names no others.",
+							   tried);
+			if (ivf_list_append(index, &meta, ivf_nearest_list(index, &meta, row->value), row, 1))
+				break;
+			again = true;
+			tried = meta.generation;
+			ivf_meta_read(index, &meta);
+		}
 	pfree(row);
 	return false;
 }

@@ -122,10 +122,13 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 				page_verify(index, blkno, page, IVF_SPECIAL_SIZE);
 			cursor->misses = blkno == cursor->missed ? cursor->misses + 1 : 1;
 			cursor->missed = blkno;
+			page_release(buf);
 			if (blkno == cursor->head || cursor->misses > MAX_MISSES)
+			{
+				ivf_generation_check(index, cursor->generation);
 				page_corrupted(index, blkno, "Expected page %u of list %u.",
 							   cursor->seq, cursor->list);
-			page_release(buf);
+			}
 			cursor->block = cursor->head;
 			cursor->seq = 1;
 			continue;
@@ -150,23 +153,23 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 }
 
 /*
- * Read a row that lies on several pages into *row.  False when it is gone:
- * VACUUM removed it, so no snapshot in use can want it.
+ * Read a row that lies on several pages into *row: the one that begins on this
+ * page of that list.  False when it is gone: VACUUM removed it, so no snapshot
+ * in use can want it.
  */
 bool
 ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
-			 uint32 seq, IvfRow row)
+			 uint32 list, uint32 seq, IvfRow row)
 {
 	Buffer		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
 	Page		page = BufferGetPage(buf);
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
-	uint32		list = opaque->list;
 	BlockNumber first;
 	BlockNumber cont;
 	int			done = IVF_HEAD_FLOATS;
 	int			dims = meta->dims;
 
-	if (IvfPageKind(page) != IVF_PAGE_LIST || opaque->seq != seq ||
+	if (!page_of_list(page, PAGE_OK, list, meta->generation) || opaque->seq != seq ||
 		ivf_page_rows(index, blkno, page, meta->row_size) == 0)
 	{
 		page_release(buf);
@@ -193,6 +196,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 		opaque = IvfPageGetOpaque(page);
 		if (IvfPageKind(page) != IVF_PAGE_CONT || opaque->next != blkno ||
 			opaque->seq != seq || opaque->list != list ||
+			opaque->generation != meta->generation ||
 			IvfPageUsed(page) != part * sizeof(float))
 		{
 			bool		same;
@@ -201,7 +205,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 			page_release(buf);
 			buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
 			page = BufferGetPage(buf);
-			same = IvfPageKind(page) == IVF_PAGE_LIST &&
+			same = page_of_list(page, PAGE_OK, list, meta->generation) &&
 				IvfPageGetOpaque(page)->seq == seq &&
 				IvfPageGetOpaque(page)->cont == first &&
 				IvfPageUsed(page) > 0 &&
@@ -285,13 +289,18 @@ ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
 }
 
 /*
- * Append a row to a list.  Holds one page at a time, and while the list gets
- * a page the new one beside its predecessor.
+ * Append n rows, one after the other in memory, to a list.  Holds one page at a
+ * time, and while the list gets a page the new one beside its predecessor.
+ *
+ * False when the list takes no more rows, since a training is copying it: then
+ * none was appended, and the metapage, which says so, was read before that.
+ * Only the lists that the metapage names for inserts are never frozen.
  */
-void
+bool
 ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
-				IvfRow row)
+				IvfRow rows, int n)
 {
+	const char *from = (const char *) rows;
 	int			max_rows = Max(ivf_rows_per_page(meta->row_size), 1);
 	IvfListData entry;
 	BlockNumber blkno;
@@ -310,6 +319,7 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 		IvfPageOpaque opaque;
 		PageEdit	edit;
 		int			nrows;
+		int			part;
 
 		CHECK_FOR_INTERRUPTS();
 		buf = page_read_any(index, blkno, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE,
@@ -331,6 +341,12 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			blkno = entry.head;
 			seq = 1;
 			continue;
+		}
+
+		if (unlikely((opaque->flags & IVF_PAGE_FROZEN) != 0))
+		{
+			page_release(buf);
+			return false;
 		}
 
 		nrows = ivf_page_rows(index, blkno, page, meta->row_size);
@@ -362,31 +378,42 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			IvfPageGetOpaque(image)->next_seq = seq;
 			image = page_edit_add(&edit, buf, true);
 			ivf_page_init_list(image, IVF_PAGE_LIST, list, entry.generation, seq);
+			part = Min(n, max_rows);
 			if (meta->row_size <= IVF_PAGE_CAPACITY)
 			{
-				memcpy(IvfPageContent(image), row, meta->row_size);
-				IvfPageSetUsed(image, meta->row_size);
+				memcpy(IvfPageContent(image), from, part * meta->row_size);
+				IvfPageSetUsed(image, part * meta->row_size);
 			}
 			page_edit_commit(&edit);
 			page_release(tail);
 			if (meta->row_size > IVF_PAGE_CAPACITY)
-				ivf_write_long_row(index, meta, buf, row, false);
+				ivf_write_long_row(index, meta, buf, (IvfRow) from, false);
 		}
 		else if (meta->row_size > IVF_PAGE_CAPACITY)
-			ivf_write_long_row(index, meta, buf, row, false);
+		{
+			part = 1;
+			seq = opaque->seq;
+			ivf_write_long_row(index, meta, buf, (IvfRow) from, false);
+		}
 		else
 		{
+			part = Min(n, max_rows - nrows);
+			seq = opaque->seq;
 			page_edit_begin(&edit, index, false);
 			page = page_edit_add(&edit, buf, false);
-			memcpy(IvfPageContent(page) + IvfPageUsed(page), row, meta->row_size);
-			IvfPageSetUsed(page, IvfPageUsed(page) + meta->row_size);
+			memcpy(IvfPageContent(page) + IvfPageUsed(page), from, part * meta->row_size);
+			IvfPageSetUsed(page, IvfPageUsed(page) + part * meta->row_size);
 			page_edit_commit(&edit);
 		}
 		page_release(buf);
-		break;
+		from += (Size) part * meta->row_size;
+		n -= part;
+		if (n == 0)
+			break;
 	}
 
 	/* The directory changes with the page, not with the row. */
 	if (blkno != entry.insert)
 		ivf_list_set_insert(index, meta, list, blkno);
+	return true;
 }

@@ -53,9 +53,9 @@
  *	8		4		LIST: seq, ascending along the list; the head has 1
  *					CONT: seq of the owner
  *	12		4		LIST, CONT: number of the list
- *	16		4		LIST, CONT: training generation of the list
+ *	16		4		DIR, CENT, LIST, CONT: training generation of its list(s)
  *	20		4		LIST: first CONT page; CONT: next one; or InvalidBlockNumber
- *	24		4		unused, 0
+ *	24		4		LIST: flags, IVF_PAGE_FROZEN
  *	28		4		VecdbPageTrailer
  */
 typedef struct IvfPageOpaqueData
@@ -66,11 +66,14 @@ typedef struct IvfPageOpaqueData
 	uint32		list;
 	uint32		generation;
 	BlockNumber cont;
-	uint32		unused;
+	uint32		flags;
 	VecdbPageTrailer trailer;
 } IvfPageOpaqueData;
 
 typedef IvfPageOpaqueData *IvfPageOpaque;
+
+/* takes no more rows: a training has copied, or passed over, those it holds */
+#define IVF_PAGE_FROZEN		0x0001
 
 #define IVF_SPECIAL_SIZE	MAXALIGN(sizeof(IvfPageOpaqueData))
 #define IvfPageGetOpaque(page) \
@@ -98,7 +101,7 @@ StaticAssertDecl(IVF_SPECIAL_SIZE == sizeof(IvfPageOpaqueData),
  *	6		2		length of the attribute area between head and value (0 in
  *					this format; design: filters inside the index)
  *	8		4		squared norm of the value, kernel->normsq
- *	12		4		unused, 0
+ *	12		4		flags: IVF_ROW_COPIED
  *	16		4*dims	value, float4, as given (not normalised)
  */
 typedef struct IvfRowData
@@ -106,11 +109,14 @@ typedef struct IvfRowData
 	ItemPointerData tid;
 	uint16		attr_length;
 	float		normsq;
-	uint32		unused;
+	uint32		flags;
 	float		value[FLEXIBLE_ARRAY_MEMBER];
 } IvfRowData;
 
 typedef IvfRowData *IvfRow;
+
+/* the training that made this list copied the row into it (nobody inserted it) */
+#define IVF_ROW_COPIED		0x0001
 
 #define IVF_ROW_HEAD		offsetof(IvfRowData, value)
 StaticAssertDecl(IVF_ROW_HEAD == 16, "row head is 16 bytes");
@@ -162,7 +168,7 @@ typedef struct IvfExtent
 	uint32		blocks;
 } IvfExtent;
 
-/* Effort for a recall, measured at build (ivf_calibrate.c). */
+/* Effort for a recall, measured at build or training (ivf_calibrate.c). */
 #define IVF_NUM_TARGETS		6
 typedef struct IvfTarget
 {
@@ -191,8 +197,19 @@ typedef struct IvfTarget
  *	492		384		extents of the centroids
  *	876		4		nearest_floor: the nearest centroid counts as no nearer
  *					(squared distance; ivf_calibrate.c)
- *	880		8		rows at build
+ *	880		8		rows at build, or when it was last trained
  *	888		8		rows at build or the last VACUUM
+ *	896		4		next generation, whose lists a training fills; 0: none
+ *	900		4		lists of it
+ *	904		2		extents of its directory
+ *	906		2		extents of its centroids
+ *	908		384		extents of its directory
+ *	1292	384		extents of its centroids
+ *	1676	4		retired generation: no new scan reads its pages
+ *	1680	8		transaction ID at which it retired; 0: there is none
+ *	1688	4		spread of the lists' sizes when it was last trained
+ *					(ivf_spread())
+ *	1692	4		unused, 0
  */
 typedef struct IvfMetaPageData
 {
@@ -213,6 +230,16 @@ typedef struct IvfMetaPageData
 	float		nearest_floor;
 	uint64		rows_at_build;
 	uint64		rows;
+	uint32		next_generation;
+	uint32		next_lists;
+	uint16		next_dir_extents;
+	uint16		next_cent_extents;
+	IvfExtent	next_dir[IVF_MAX_EXTENTS];
+	IvfExtent	next_cent[IVF_MAX_EXTENTS];
+	uint32		retired_generation;
+	uint64		retired_xid;
+	float		spread_at_build;
+	uint32		unused;
 } IvfMetaPageData;
 
 typedef IvfMetaPageData *IvfMetaPage;
@@ -220,7 +247,9 @@ typedef IvfMetaPageData *IvfMetaPage;
 #define IvfPageGetMeta(page) ((IvfMetaPage) IvfPageContent(page))
 StaticAssertDecl(offsetof(IvfMetaPageData, dir) == 108, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 880, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 896, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, next_dir) == 908, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, retired_xid) == 1680, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 1696, "metapage layout");
 
 
 /* How many rows (centroids) a page holds; 0: one takes several pages. */

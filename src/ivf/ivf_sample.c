@@ -72,6 +72,33 @@ ivf_choose_lists(double rows, int rows_per_page)
 	return (int) Min(Max(rint(lists), 1), IVF_MAX_LISTS);
 }
 
+/* How many rows to train so many lists on; the values may take memory bytes. */
+int
+ivf_sample_size(int lists, double rows, int dims, Size memory)
+{
+	double		wanted = Max(Min((double) lists * POINTS_PER_LIST, POINTS_ENOUGH),
+							 (double) lists * POINTS_PER_LIST_MIN);
+
+	wanted = Min(wanted, ceil(rows * 1.1));
+	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
+	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));
+	return (int) Min(Max(wanted, 1), INT_MAX);
+}
+
+/*
+ * Do the sampled values all have (nearly) unit length?  Then centroids should
+ * have it under L2, too: plain means are the shorter the more diffuse their
+ * list, which brings such lists too far forward for every query.
+ */
+bool
+ivf_all_unit_length(const float *values, int n, int dims)
+{
+	for (int i = 0; i < n; i++)
+		if (!(fabsf(kernel->normsq(values + (Size) i * dims, dims) - 1) < 0.01f))
+			return false;
+	return true;
+}
+
 /*
  * Fill *sample.  Memory is what the values may take; they are palloc'd, and
  * the caller frees them.
@@ -82,7 +109,6 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 {
 	SampleState state = {.sample = sample, .metric = metric, .dims = dims};
 	SampleRows	rows;
-	double		wanted;
 	int			option = ivfflat_option_lists(index);
 
 	memset(sample, 0, sizeof(*sample));
@@ -93,12 +119,7 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 
 	sample->lists = option != OPTION_UNSET ? option : ivf_choose_lists(sample->rows,
 									ivf_rows_per_page(IVF_ROW_HEAD + sizeof(float) * dims));
-	wanted = Max(Min((double) sample->lists * POINTS_PER_LIST, POINTS_ENOUGH),
-				 (double) sample->lists * POINTS_PER_LIST_MIN);
-	wanted = Min(wanted, ceil(sample->rows * 1.1));
-	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
-	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));
-	sample->max_n = (int) Min(Max(wanted, 1), INT_MAX);
+	sample->max_n = ivf_sample_size(sample->lists, sample->rows, dims, memory);
 	sample->values = palloc_extended(sizeof(float) * dims * sample->max_n, MCXT_ALLOC_HUGE);
 
 	sample->n = sample_take(heap, index, indexInfo, sample->max_n, sample_value, &state, &rows);

@@ -133,8 +133,8 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	Datum		recalls[IVF_NUM_TARGETS];
 	Datum		efforts[IVF_NUM_TARGETS];
 	Datum		probes[IVF_NUM_TARGETS];
-	Datum		values[17];
-	bool		nulls[17] = {0};
+	Datum		values[20];
+	bool		nulls[20] = {0};
 
 	memcpy(meta, IvfPageGetMeta(page), sizeof(IvfMetaPageData));
 	ntargets = Min(meta->num_targets, IVF_NUM_TARGETS);
@@ -162,12 +162,18 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	values[14] = Int64GetDatum((int64) meta->rows_at_build);
 	values[15] = Int64GetDatum((int64) meta->rows);
 
+	values[16] = Int64GetDatum((int64) meta->next_generation);
+	values[17] = Int64GetDatum((int64) meta->next_lists);
+	nulls[16] = nulls[17] = meta->next_generation == 0;
+	values[18] = Int64GetDatum((int64) meta->retired_generation);
+	nulls[18] = meta->retired_xid == 0;
+
 	flaw = IvfPageUsed(page) != sizeof(IvfMetaPageData) ?
 		"The content has not the length of a metapage." :
 		ivf_meta_flaw(meta, MaxBlockNumber);
 	if (flaw)
-		values[16] = CStringGetTextDatum(flaw);
-	nulls[16] = flaw == NULL;
+		values[19] = CStringGetTextDatum(flaw);
+	nulls[19] = flaw == NULL;
 	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
 }
 

@@ -43,7 +43,7 @@ my %meta = (
 # special area of every page
 my %op = (
 	next => 8160, next_seq => 8164, seq => 8168, list => 8172,
-	generation => 8176, cont => 8180, unused => 8184, kind => 8188,
+	generation => 8176, cont => 8180, flags => 8184, kind => 8188,
 	format => 8189, page_id => 8190);
 # directory entry, from its beginning
 my %dir = (head => 0, insert => 4, generation => 8, flags => 12,
@@ -202,7 +202,7 @@ corrupt('kind of a continuation', 'long', 'row_cont', sub { my $f = shift; my $b
 corrupt('offset 0', 'l2', 'row_tid', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 0)); $b });
 corrupt('row behind the table', 'l2', 'row_tid', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 2, make_tid(0x7FFFFFFF, 1)); $b });
 corrupt('attribute area', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 1) + 6, 'S', 8); $b });
-corrupt('unused field of a row', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 2) + 12, 'L', 1); $b });
+corrupt('unknown flag of a row', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 2) + 12, 'L', 2); $b });
 corrupt('NaN in a row', 'l2', 'row_value', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 1) + 20, 'L', 0x7FC00000); $b });
 corrupt('infinity in a long row', 'long', 'row_value', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CONT }); poke($f, $b, CONTENT, 'L', 0x7F800000); u32($f, $b, $op{next}) });
 corrupt('norm of a row', 'l2', 'row_norm', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 1) + 8, 'f', 1); $b });

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 
 #include "ivf/ivf_private.h"
@@ -187,6 +188,8 @@ ivf_generation_check(Relation index, uint32 generation)
 {
 	IvfMetaPageData meta;
 
+	if (!RecoveryInProgress())
+		return;
 	ivf_meta_read(index, &meta);
 	if (meta.generation == generation ||
 		(meta.next_generation != 0 && meta.next_generation == generation))

@@ -38,6 +38,7 @@ use constant {
 my %meta = (
 	magic => 24, dims => 28, metric => 32, codec => 34, row_size => 36,
 	generation => 40, lists => 44, alive => 48, dir_extents => 52,
+	next_generation => 920, next_lists => 924, retired_generation => 1700, retired_xid => 1704,
 	cent_extents => 54, num_targets => 56, targets => 60, dir => 132,
 	cent => 516, floor => 900);
 # special area of every page
@@ -146,7 +147,7 @@ corrupt('no file', 'l2', 'page_missing', sub { $_[0]->{data} = ''; 0 });
 # I2
 corrupt('metapage of no kind of ours', 'l2', 'page_broken', sub { poke($_[0], 0, $op{page_id}, 'S', 0xFF90); 0 });
 corrupt('list page of another extension', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{page_id}, 'S', 0xFF84); $b });
-corrupt('metapage of another version', 'l2', 'page_format', sub { poke($_[0], 0, $op{format}, 'C', 2); 0 });
+corrupt('metapage of another version', 'l2', 'page_format', sub { poke($_[0], 0, $op{format}, 'C', 99); 0 });
 corrupt('list page of another version', 'l2', 'page_format', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{format}, 'C', 0); $b });
 corrupt('page header', 'l2', 'page_unreadable', sub { my $b = filled_list($_[0]); poke($_[0], $b, 12, 'S', 65535); $b });
 corrupt('end of the hole', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); poke($_[0], $b, 14, 'S', 8152); $b });
@@ -172,6 +173,12 @@ corrupt('unknown flag', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke
 corrupt('superseded by nothing', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke($_[0], $b, CONTENT + $dir{flags}, 'L', 1); poke($_[0], 0, $meta{alive}, 'L', u32($_[0], 0, $meta{alive}) - 1); $b });
 corrupt('successor without being superseded', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke($_[0], $b, CONTENT + $dir{successor}, 'L', 1); $b });
 corrupt('unused field of a list', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke($_[0], $b, CONTENT + $dir{unused}, 'L', 1); $b });
+corrupt('generation of the directory', 'l2', 'page_generation', sub { my $b = dir_block($_[0]); poke($_[0], $b, $op{generation}, 'L', 0); $b });
+corrupt('generation of the centroids', 'l2', 'page_generation', sub { my $b = cent_block($_[0]); poke($_[0], $b, $op{generation}, 'L', 2); $b });
+corrupt('next generation without lists', 'l2', 'meta', sub { poke($_[0], 0, $meta{next_generation}, 'L', 2); 0 });
+corrupt('retired generation to come', 'l2', 'meta', sub { poke($_[0], 0, $meta{retired_xid}, 'L', 7); poke($_[0], 0, $meta{retired_generation}, 'L', 9); 0 });
+corrupt('frozen page of a list in use', 'l2', 'page_flags', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{flags}, 'L', 1); $b });
+corrupt('unknown flag of a page', 'l2', 'page_flags', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{flags}, 'L', 4); $b });
 corrupt('head of another list', 'l2', 'chain_link', sub { my $b = dir_block($_[0]); my $h = u32($_[0], $b, CONTENT + 40 + $dir{head}); poke($_[0], $b, CONTENT + $dir{head}, 'L', $h); $h });
 corrupt('directory too short', 'l2', 'page_content', sub { my $b = dir_block($_[0]); poke($_[0], $b, 12, 'S', CONTENT + 41); $b });
 corrupt('centroids too short', 'l2', 'page_content', sub { my $b = cent_block($_[0]); poke($_[0], $b, 12, 'S', CONTENT + 15); $b });

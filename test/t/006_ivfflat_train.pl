@@ -15,7 +15,7 @@ my %dims = (short => 3, long => 2100);
 
 my $node = new_node('train', "wal_consistency_checking = 'generic'", 'restart_after_crash = off', 'shared_buffers = 64MB', 'max_wal_size = 4GB');
 $node->safe_psql('postgres', q{
-	CREATE FUNCTION stat(name text) RETURNS float LANGUAGE sql AS $$ SELECT value FROM vecdb_index_stats('t_v', true) WHERE metric = name $$;
+	CREATE FUNCTION stat(name text) RETURNS float LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT value FROM vecdb_index_stats('t_v'::text::regclass, true) WHERE metric = name); END $$;
 	CREATE TABLE pool_long AS SELECT i, clustered(i, 2100) AS v FROM generate_series(1, 40) i});
 
 # A session that holds an advisory lock until released.
@@ -155,7 +155,7 @@ foreach my $kind (sort keys %dims)
 			}
 			sound($node, "$name, after it");
 			same_answers($node, 't', $dims{$kind}, 1, "$name, after it", classes => [$class]);
-			$node->safe_psql('postgres', rows($kind, 7000, 10) . '; DELETE FROM t WHERE id % 7 = 3');
+			$node->safe_psql('postgres', rows($kind, 7000, 600) . '; DELETE FROM t WHERE id % 7 = 3 AND id < 7000');
 			sound($node, "$name, written after it");
 
 			# the first one finishes, the second one frees

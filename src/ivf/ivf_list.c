@@ -173,6 +173,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 		ivf_page_rows(index, blkno, page, meta->row_size) == 0)
 	{
 		page_release(buf);
+		ivf_generation_check(index, meta->generation);
 		return false;
 	}
 	memcpy(row, IvfPageContent(page), IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
@@ -214,6 +215,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 			if (same)
 				page_corrupted(index, cont, "Expected part of the row that begins at block %u.",
 							   blkno);
+			ivf_generation_check(index, meta->generation);
 			return false;
 		}
 		memcpy(row->value + done, IvfPageContent(page), part * sizeof(float));

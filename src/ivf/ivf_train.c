@@ -48,7 +48,7 @@
  * When to train anew: grown to so many times the rows, or the lists grown so much
  * more unequal.  README.md has the measurement.
  */
-#define RETRAIN_GROWTH		4
+#define RETRAIN_GROWTH		2
 #define RETRAIN_SPREAD		1.5
 
 #define SAMPLE_SEED			0x7472616E

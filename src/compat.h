@@ -140,6 +140,11 @@ extend_relation(Relation rel, ForkNumber fork)
 							  true, 0, false))
 #endif
 
+/* 17 renamed the tests for a process's kind. */
+#if PG_VERSION_NUM < 170000
+#define AmAutoVacuumWorkerProcess() IsAutoVacuumWorkerProcess()
+#endif
+
 /* 18 gave vacuum_delay_point an argument. */
 #if PG_VERSION_NUM >= 180000
 #define VACUUM_DELAY_POINT() vacuum_delay_point(false)

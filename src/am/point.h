@@ -16,7 +16,7 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 
-#define VECDB_POINT_CLASS	1987404642	/* "vecb" */
+#define VECDB_POINT_CLASS	1987404642
 
 /* the points there are, each once in the source */
 #define POINT_TRAIN_WRITTEN		1	/* new lists written, nothing refers to them */

@@ -324,7 +324,8 @@ ivf_calibrate(IvfMetaPageData *meta, const IvfListData *entries,
 		first += ranked[0].distance;
 		by_hardness[q] = q;
 	}
-	meta->nearest_floor = nqueries > 0 ? FLOOR_SHARE * first / nqueries : 0;
+	/* of unit vectors that are equal the distance may come out as -1e-7 */
+	meta->nearest_floor = nqueries > 0 ? Max(FLOOR_SHARE * first / nqueries, 0) : 0;
 	qsort_arg(by_hardness, nqueries, sizeof(int), cmp_hardness, nearest);
 
 	for (int hardness = 0; hardness < nqueries; hardness++)

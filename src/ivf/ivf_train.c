@@ -684,7 +684,7 @@ vacuum_memory(void)
 {
 	int			kb = maintenance_work_mem;
 
-	if (IsAutoVacuumWorkerProcess() && autovacuum_work_mem != -1)
+	if (AmAutoVacuumWorkerProcess() && autovacuum_work_mem != -1)
 		kb = autovacuum_work_mem;
 	return (Size) kb * 1024;
 }

@@ -71,9 +71,23 @@ extend_relation(Relation rel, ForkNumber fork)
 {
 	return ExtendBufferedRel(BMR_REL(rel), fork, NULL, EB_LOCK_FIRST);
 }
+
+/* The same by a caller that holds the extension lock. */
+static inline Buffer
+extend_relation_locked(Relation rel, ForkNumber fork)
+{
+	return ExtendBufferedRel(BMR_REL(rel), fork, NULL,
+							 EB_LOCK_FIRST | EB_SKIP_EXTENSION_LOCK);
+}
 #else
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+static inline Buffer
+extend_relation_locked(Relation rel, ForkNumber fork)
+{
+	return ReadBufferExtended(rel, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+}
+
 static inline Buffer
 extend_relation(Relation rel, ForkNumber fork)
 {
@@ -83,7 +97,7 @@ extend_relation(Relation rel, ForkNumber fork)
 
 	if (lock)
 		LockRelationForExtension(rel, ExclusiveLock);
-	buf = ReadBufferExtended(rel, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+	buf = extend_relation_locked(rel, fork);
 	if (lock)
 		UnlockRelationForExtension(rel, ExclusiveLock);
 	return buf;
@@ -124,6 +138,11 @@ extend_relation(Relation rel, ForkNumber fork)
 	((void) set_config_option("search_path", "pg_catalog, pg_temp", \
 							  PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, \
 							  true, 0, false))
+#endif
+
+/* 17 renamed the tests for a process's kind. */
+#if PG_VERSION_NUM < 170000
+#define AmAutoVacuumWorkerProcess() IsAutoVacuumWorkerProcess()
 #endif
 
 /* 18 gave vacuum_delay_point an argument. */

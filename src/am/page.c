@@ -402,6 +402,33 @@ page_new(Relation rel, ForkNumber fork, Size special_size, bool building)
 	return extend_relation(rel, fork);
 }
 
+/*
+ * n consecutive blocks at the end of a live index, all zero; returns the first.
+ * Others may want to extend it at the same time, so the extension lock is held
+ * throughout.  The blocks belong to nothing until the caller makes them pages.
+ */
+BlockNumber
+page_new_run(Relation rel, BlockNumber n)
+{
+	BlockNumber start = InvalidBlockNumber;
+	bool		lock = !RelationUsesLocalBuffers(rel);
+
+	if (lock)
+		LockRelationForExtension(rel, ExclusiveLock);
+	for (BlockNumber i = 0; i < n; i++)
+	{
+		Buffer		buf = extend_relation_locked(rel, MAIN_FORKNUM);
+
+		if (i == 0)
+			start = BufferGetBlockNumber(buf);
+		Assert(BufferGetBlockNumber(buf) == start + i);
+		page_release(buf);
+	}
+	if (lock)
+		UnlockRelationForExtension(rel, ExclusiveLock);
+	return start;
+}
+
 /* Make a fork of an index that is being built so many blocks long. */
 void
 page_extend(Relation rel, ForkNumber fork, BlockNumber nblocks)

@@ -109,6 +109,7 @@ extern void page_edit_commit(PageEdit *edit);
 extern void page_init(Page page, Size special_size, uint8 kind);
 extern Buffer page_new(Relation rel, ForkNumber fork, Size special_size,
 					   bool building);
+extern BlockNumber page_new_run(Relation rel, BlockNumber n);
 
 /* a build that knows where everything will be */
 extern void page_extend(Relation rel, ForkNumber fork, BlockNumber nblocks);

@@ -60,9 +60,6 @@
 #define KEY_SCAN		UINT64CONST(0xB000000000000004)
 #define KEY_QUERY		UINT64CONST(0xB000000000000005)
 
-#define KMEANS_SEED			0x6B6D6E73
-#define KMEANS_ITERATIONS	10
-
 /* Where things lie in the area, in bytes from its beginning. */
 typedef struct IvfArea
 {
@@ -166,8 +163,8 @@ barrier_sync(void *arg)
 }
 
 /* Columns of the sort: list number, row as it goes to the page. */
-static TupleDesc
-sort_desc(void)
+TupleDesc
+ivf_sort_desc(void)
 {
 	TupleDesc	desc = CreateTemplateTupleDesc(2);
 
@@ -176,15 +173,15 @@ sort_desc(void)
 	return desc;
 }
 
-static Tuplesortstate *
-begin_sort(int sort_mem, SortCoordinate coordinate)
+Tuplesortstate *
+ivf_sort_begin(int sort_mem, SortCoordinate coordinate)
 {
 	AttrNumber	keys[] = {1};
 	Oid			operators[] = {Int4LessOperator};
 	Oid			collations[] = {InvalidOid};
 	bool		nulls_first[] = {false};
 
-	return tuplesort_begin_heap(sort_desc(), 1, keys, operators, collations,
+	return tuplesort_begin_heap(ivf_sort_desc(), 1, keys, operators, collations,
 								nulls_first, sort_mem, coordinate, TUPLESORT_NONE);
 }
 
@@ -210,20 +207,10 @@ flush_block(IvfAssign *assign)
 	{
 		char	   *datum = assign->block + i * assign->slot_size;
 		IvfRow		row = (IvfRow) (datum + VARHDRSZ);
-		float	   *distances = assign->distances + (Size) i * shared->nqueries;
-		float		copy_distance = shared->copy_distance;
 
-		if (shared->metric == METRIC_COSINE)
-		{
-			float		scale = 1 / sqrtf(row->normsq);
-
-			for (int q = 0; q < shared->nqueries; q++)
-				distances[q] *= scale;
-		}
-		else if (shared->metric == METRIC_IP)
-			copy_distance *= sqrtf(row->normsq);
-		ivf_calibration_add(assign->nearest, shared->nqueries, distances, copy_distance,
-							assign->lists[i]);
+		ivf_calibration_add_row(assign->nearest, shared->nqueries, (Metric) shared->metric,
+								row->normsq, assign->distances + (Size) i * shared->nqueries,
+								shared->copy_distance, assign->lists[i]);
 
 		if (assign->code)
 		{
@@ -395,7 +382,7 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 	assign.nearest = (IvfNeighbor *) (area + shared->area.nearest) +
 		(Size) number * shared->nqueries * IVF_CALIBRATION_K;
 	ivf_calibration_reset(assign.nearest, shared->nqueries);
-	assign.slot = MakeSingleTupleTableSlot(sort_desc(), &TTSOpsVirtual);
+	assign.slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsVirtual);
 
 	if (sharedsort)
 	{
@@ -403,7 +390,7 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 		coordinate.nParticipants = -1;
 		coordinate.sharedsort = sharedsort;
 	}
-	assign.sort = begin_sort(shared->sort_mem, sharedsort ? &coordinate : NULL);
+	assign.sort = ivf_sort_begin(shared->sort_mem, sharedsort ? &coordinate : NULL);
 	if (pscan)
 		scan = table_beginscan_parallel(heap, pscan);
 	heap_tuples = table_index_build_scan(heap, index, indexInfo, true, number == 0,
@@ -676,7 +663,7 @@ run_participants(IvfBuild *build)
 	coordinate.isWorker = false;
 	coordinate.nParticipants = participants;
 	coordinate.sharedsort = build->sharedsort;
-	build->sort = begin_sort(shared->sort_mem * participants, &coordinate);
+	build->sort = ivf_sort_begin(shared->sort_mem * participants, &coordinate);
 	tuplesort_performsort(build->sort);
 }
 
@@ -705,7 +692,7 @@ build_page(Relation index, ForkNumber fork, uint8 kind)
 
 /* Reserve consecutive blocks of a kind; returns the first. */
 static BlockNumber
-build_run(Relation index, ForkNumber fork, uint8 kind, uint32 blocks)
+build_run(Relation index, ForkNumber fork, uint8 kind, uint32 generation, uint32 blocks)
 {
 	BlockNumber start = InvalidBlockNumber;
 
@@ -713,6 +700,7 @@ build_run(Relation index, ForkNumber fork, uint8 kind, uint32 blocks)
 	{
 		Buffer		buf = build_page(index, fork, kind);
 
+		IvfPageGetOpaque(BufferGetPage(buf))->generation = generation;
 		if (i == 0)
 			start = BufferGetBlockNumber(buf);
 		page_release(buf);
@@ -770,14 +758,16 @@ build_directory(Relation index, ForkNumber fork, IvfMetaPageData *meta)
 	uint32		cent;
 
 	meta->dir_extents = ivf_extents_add(meta->dir, 0, 0,
-										build_run(index, fork, IVF_PAGE_DIR, dir), dir);
+										build_run(index, fork, IVF_PAGE_DIR, meta->generation, dir),
+										dir);
 	if (meta->generation == 0)
 		return;
 	cent = ivf_centroids_per_page(meta->dims) > 0 ?
 		(meta->lists + ivf_centroids_per_page(meta->dims) - 1) / ivf_centroids_per_page(meta->dims) :
 		meta->lists * ivf_pages_per_centroid(meta->dims);
 	meta->cent_extents = ivf_extents_add(meta->cent, 0, 0,
-										 build_run(index, fork, IVF_PAGE_CENT, cent), cent);
+										 build_run(index, fork, IVF_PAGE_CENT, meta->generation, cent),
+										 cent);
 }
 
 static void
@@ -825,7 +815,8 @@ write_code_state(Relation index, IvfMetaPageData *meta, const float *state, Size
 	if (floats == 0)
 		return;
 	meta->code_extents = ivf_extents_add(&meta->code, 0, 0,
-										 build_run(index, MAIN_FORKNUM, IVF_PAGE_CODEC, blocks),
+										 build_run(index, MAIN_FORKNUM, IVF_PAGE_CODEC,
+																	 meta->generation, blocks),
 										 blocks);
 	for (uint32 i = 0; i < blocks; i++)
 	{
@@ -868,7 +859,7 @@ static void
 load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 {
 	Relation	index = build->index;
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(sort_desc(), &TTSOpsMinimalTuple);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsMinimalTuple);
 	IvfLayout	layout;
 	IvfRow		long_row = palloc(meta->row_size);
 	int64		loaded = 0;
@@ -940,6 +931,19 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 	pfree(long_row);
 }
 
+static double
+spread_of(const IvfListData *entries, uint32 lists)
+{
+	uint64	   *rows = palloc(sizeof(uint64) * lists);
+	double		spread;
+
+	for (uint32 i = 0; i < lists; i++)
+		rows[i] = entries[i].rows;
+	spread = ivf_spread(rows, lists);
+	pfree(rows);
+	return spread;
+}
+
 /* Write the index, metapage last, and log it. */
 static void
 write_index(IvfBuild *build)
@@ -970,6 +974,7 @@ write_index(IvfBuild *build)
 	entries = palloc0(sizeof(IvfListData) * meta.lists);
 	load_lists(build, &meta, entries);
 	write_directory(index, MAIN_FORKNUM, &meta, entries);
+	meta.spread_at_build = spread_of(entries, meta.lists);
 
 	ivf_calibrate(&meta, entries, centroids, (float *) (build->area + shared->area.queries),
 				  shared->nqueries, (IvfNeighbor *) (build->area + shared->area.nearest),
@@ -1017,14 +1022,22 @@ build_untrained(IvfBuild *build, IndexBuildResult *result)
 												 result, NULL);
 }
 
-/* pgvector's words: tools that create the index first know them. */
+/*
+ * pgvector's words, which tools that create the index first know; but its advice,
+ * to drop the index until there are rows, only for ivfpq, which is not trained
+ * later.
+ */
 static void
 notice_little_data(Relation index)
 {
+	bool		codes = ivf_has_codes(index);
+
 	ereport(NOTICE,
 			(errmsg("%s index created with little data", ivf_am_name(index)),
-			 errdetail("This will cause low recall."),
-			 errhint("Drop the index until the table has more data.")));
+			 codes ? errdetail("This will cause low recall.") :
+			 errdetail("It finds its lists when VACUUM, or autovacuum, meets enough rows; an empty one is read whole until then."),
+			 codes ? errhint("Drop the index until the table has more data.") :
+			 errhint("After loading data, VACUUM the table.")));
 }
 
 /* Lay out the area for so many participants, and share out the sort memory. */
@@ -1074,25 +1087,6 @@ fit_memory(IvfBuild *build, IvfBuildShared *plan, Size memory)
 	}
 }
 
-/*
- * Do the sampled values all have (nearly) unit length?  Then centroids should
- * have it under L2, too: plain means are the shorter the more diffuse their
- * list, which brings such lists too far forward for every query.
- */
-static bool
-all_unit_length(const IvfBuild *build)
-{
-	for (int i = 0; i < build->sample.n; i++)
-	{
-		float		normsq = kernel->normsq(build->sample.values + (Size) i * build->dims,
-											build->dims);
-
-		if (!(fabsf(normsq - 1) < 0.01f))
-			return false;
-	}
-	return true;
-}
-
 /* Plan and run a build over a table that has rows. */
 static void
 build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
@@ -1110,9 +1104,10 @@ build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
 	plan.kmeans.n = build->sample.n;
 	plan.kmeans.dim = build->dims;
 	plan.kmeans.k = Min(build->sample.lists, build->sample.n);
-	plan.kmeans.spherical = build->metric != METRIC_L2 || all_unit_length(build);
-	plan.kmeans.max_iterations = KMEANS_ITERATIONS;
-	plan.kmeans.seed = KMEANS_SEED;
+	plan.kmeans.spherical = build->metric != METRIC_L2 ||
+		ivf_all_unit_length(build->sample.values, build->sample.n, build->dims);
+	plan.kmeans.max_iterations = IVF_KMEANS_ITERATIONS;
+	plan.kmeans.seed = IVF_KMEANS_SEED;
 
 	fit_memory(build, &plan, memory);
 	workers = plan_build_workers(build->heap, build->index, build->indexInfo);

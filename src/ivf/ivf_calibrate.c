@@ -172,6 +172,28 @@ ivf_calibration_add(IvfNeighbor *nearest, int nqueries, const float *distances,
 	}
 }
 
+/*
+ * The same of one row, as assign_distances() gives its distances: under cosine
+ * they are still to be divided by its length, and inner products are compared
+ * with what a copy of the query would have.
+ */
+void
+ivf_calibration_add_row(IvfNeighbor *nearest, int nqueries, Metric metric,
+						float normsq, float *distances, float copy_distance,
+						uint32 list)
+{
+	if (metric == METRIC_COSINE)
+	{
+		float		scale = 1 / sqrtf(normsq);
+
+		for (int q = 0; q < nqueries; q++)
+			distances[q] *= scale;
+	}
+	else if (metric == METRIC_IP)
+		copy_distance *= sqrtf(normsq);
+	ivf_calibration_add(nearest, nqueries, distances, copy_distance, list);
+}
+
 /* The nearest of all participants, in the place of the first one's. */
 static void
 merge_participants(IvfNeighbor *nearest, int nqueries, int participants)
@@ -302,7 +324,8 @@ ivf_calibrate(IvfMetaPageData *meta, const IvfListData *entries,
 		first += ranked[0].distance;
 		by_hardness[q] = q;
 	}
-	meta->nearest_floor = nqueries > 0 ? FLOOR_SHARE * first / nqueries : 0;
+	/* of unit vectors that are equal the distance may come out as -1e-7 */
+	meta->nearest_floor = nqueries > 0 ? Max(FLOOR_SHARE * first / nqueries, 0) : 0;
 	qsort_arg(by_hardness, nqueries, sizeof(int), cmp_hardness, nearest);
 
 	for (int hardness = 0; hardness < nqueries; hardness++)

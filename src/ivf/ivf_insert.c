@@ -23,7 +23,7 @@ ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, IvfRow row)
 	row->tid = *tid;
 	row->attr_length = 0;
 	row->normsq = kernel->normsq(vector->x, dims);
-	row->unused = 0;
+	row->flags = 0;
 	memcpy(row->value, vector->x, sizeof(float) * dims);
 	if ((Pointer) vector != DatumGetPointer(value))
 		pfree(vector);
@@ -50,8 +50,11 @@ ivf_nearest_list(Relation index, const IvfMetaPageData *meta, const float *value
 	return best;
 }
 
-/* Append a value's row to the list of its nearest centroid. */
-static void
+/*
+ * Append a value's row to the list of its nearest centroid; false when that list
+ * takes no more rows, as ivf_list_append() says.
+ */
+static bool
 insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row)
 {
 	uint32		list = ivf_nearest_list(index, meta, row->value);
@@ -59,22 +62,22 @@ insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row)
 	char	   *code;
 	float	   *centroid;
 	float	   *scratch;
+	bool		done;
 
 	if (meta->codec == CODEC_NONE)
-	{
-		ivf_list_append(index, meta, list, (const char *) row);
-		return;
-	}
+		return ivf_list_append(index, meta, list, (const char *) row, 1);
+
 	codec = ivf_codec(index, meta);
 	centroid = palloc(sizeof(float) * codec->work_dim);
 	scratch = palloc(ivf_encode_scratch(codec));
 	code = palloc(meta->row_size);
 	ivf_codec_centroid(index, meta, list, centroid);
 	ivf_encode_row(codec, (Metric) meta->metric, centroid, row, scratch, code);
-	ivf_list_append(index, meta, list, code);
+	done = ivf_list_append(index, meta, list, code, 1);
 	pfree(centroid);
 	pfree(scratch);
 	pfree(code);
+	return done;
 }
 
 /*
@@ -87,12 +90,28 @@ ivf_insert_value(Relation index, Datum value, ItemPointer tid)
 	IvfMetaPageData meta;
 	IvfRow		row;
 	bool		has_place;
+	uint32		tried = 0;
+	bool		again = false;
 
 	ivf_meta_read(index, &meta);
 	row = palloc(IVF_ROW_HEAD + sizeof(float) * meta.dims);
 	has_place = ivf_form_row((Metric) meta.metric, meta.dims, value, tid, row);
-	if (has_place)
-		insert_row(index, &meta, row);
+	while (has_place)
+	{
+		/* while a training copies rows, new ones go to the new lists */
+		if (meta.next_generation != 0)
+			ivf_meta_take_next(&meta);
+		/* frozen lists are those of before: read again which are to be used */
+		if (again && meta.generation == tried)
+			page_corrupted(index, IVF_META_BLOCK,
+						   "Lists of generation %u take no more rows, but the metapage names no others.",
+						   tried);
+		if (insert_row(index, &meta, row))
+			break;
+		again = true;
+		tried = meta.generation;
+		ivf_meta_read(index, &meta);
+	}
 	pfree(row);
 	return has_place;
 }

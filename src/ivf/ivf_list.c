@@ -69,10 +69,10 @@ ivf_page_rows(Relation index, BlockNumber blkno, Page page, const IvfLayout *lay
 	{
 		IvfPageOpaque opaque = IvfPageGetOpaque(page);
 
-		if (unlikely(used != layout->end || opaque->rows > layout->max_rows || opaque->packed != 0))
+		if (unlikely(used != layout->end || opaque->rows > layout->max_rows))
 			page_corrupted(index, blkno,
-						   "The page has %u of at most %d rows, %u packed, in %u bytes instead of %u.",
-						   opaque->rows, layout->max_rows, opaque->packed, used, layout->end);
+						   "The page has %u of at most %d rows, in %u bytes instead of %u.",
+						   opaque->rows, layout->max_rows, used, layout->end);
 		return opaque->rows;
 	}
 	if (likely(row_size <= IVF_PAGE_CAPACITY))
@@ -194,10 +194,13 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 				page_verify(index, blkno, page, IVF_SPECIAL_SIZE);
 			cursor->misses = blkno == cursor->missed ? cursor->misses + 1 : 1;
 			cursor->missed = blkno;
+			page_release(buf);
 			if (blkno == cursor->head || cursor->misses > MAX_MISSES)
+			{
+				ivf_generation_check(index, cursor->generation);
 				page_corrupted(index, blkno, "Expected page %u of list %u.",
 							   cursor->seq, cursor->list);
-			page_release(buf);
+			}
 			cursor->block = cursor->head;
 			cursor->seq = 1;
 			continue;
@@ -222,17 +225,17 @@ ivf_cursor_next(Relation index, IvfCursor *cursor)
 }
 
 /*
- * Read a row that lies on several pages into *row.  False when it is gone:
- * VACUUM removed it, so no snapshot in use can want it.
+ * Read a row that lies on several pages into *row: the one that begins on this
+ * page of that list.  False when it is gone: VACUUM removed it, so no snapshot
+ * in use can want it.
  */
 bool
 ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
-			 uint32 seq, IvfRow row)
+			 uint32 list, uint32 seq, IvfRow row)
 {
 	Buffer		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
 	Page		page = BufferGetPage(buf);
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
-	uint32		list = opaque->list;
 	BlockNumber first;
 	BlockNumber cont;
 	int			done = IVF_HEAD_FLOATS;
@@ -240,10 +243,11 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 	IvfLayout	layout;
 
 	ivf_layout(meta, &layout);
-	if (IvfPageKind(page) != IVF_PAGE_LIST || opaque->seq != seq ||
+	if (!page_of_list(page, PAGE_OK, list, meta->generation) || opaque->seq != seq ||
 		ivf_page_rows(index, blkno, page, &layout) == 0)
 	{
 		page_release(buf);
+		ivf_generation_check(index, meta->generation);
 		return false;
 	}
 	memcpy(row, IvfPageContent(page), IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
@@ -267,6 +271,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 		opaque = IvfPageGetOpaque(page);
 		if (IvfPageKind(page) != IVF_PAGE_CONT || opaque->next != blkno ||
 			opaque->seq != seq || opaque->list != list ||
+			opaque->generation != meta->generation ||
 			IvfPageUsed(page) != part * sizeof(float))
 		{
 			bool		same;
@@ -275,7 +280,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 			page_release(buf);
 			buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
 			page = BufferGetPage(buf);
-			same = IvfPageKind(page) == IVF_PAGE_LIST &&
+			same = page_of_list(page, PAGE_OK, list, meta->generation) &&
 				IvfPageGetOpaque(page)->seq == seq &&
 				IvfPageGetOpaque(page)->cont == first &&
 				IvfPageUsed(page) > 0 &&
@@ -284,6 +289,7 @@ ivf_row_read(Relation index, const IvfMetaPageData *meta, BlockNumber blkno,
 			if (same)
 				page_corrupted(index, cont, "Expected part of the row that begins at block %u.",
 							   blkno);
+			ivf_generation_check(index, meta->generation);
 			return false;
 		}
 		memcpy(row->value + done, IvfPageContent(page), part * sizeof(float));
@@ -358,13 +364,26 @@ ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
 	page_edit_commit(&edit);
 }
 
+/* Put n rows, one after the other in memory, behind the first nrows of a page. */
+static void
+put_rows(Page page, const IvfLayout *layout, int nrows, const char *rows, int n)
+{
+	for (int i = 0; i < n; i++)
+		ivf_page_put_row(page, layout, nrows + i, rows + (Size) i * layout->row_size);
+	ivf_page_set_rows(page, layout, nrows + n);
+}
+
 /*
- * Append a row to a list.  Holds one page at a time, and while the list gets
- * a page the new one beside its predecessor.
+ * Append n rows, one after the other in memory, to a list.  Holds one page at a
+ * time, and while the list gets a page the new one beside its predecessor.
+ *
+ * False when the list takes no more rows, since a training is copying it: then
+ * none was appended, and the metapage, which says so, was read before that.
+ * Only the lists that the metapage names for inserts are never frozen.
  */
-void
+bool
 ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
-				const char *row)
+				const char *rows, int n)
 {
 	IvfLayout	layout;
 	bool		is_long = meta->row_size > IVF_PAGE_CAPACITY;
@@ -386,6 +405,7 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 		IvfPageOpaque opaque;
 		PageEdit	edit;
 		int			nrows;
+		int			part;
 
 		CHECK_FOR_INTERRUPTS();
 		buf = page_read_any(index, blkno, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE,
@@ -407,6 +427,12 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			blkno = entry.head;
 			seq = 1;
 			continue;
+		}
+
+		if (unlikely((opaque->flags & IVF_PAGE_FROZEN) != 0))
+		{
+			page_release(buf);
+			return false;
 		}
 
 		nrows = ivf_page_rows(index, blkno, page, &layout);
@@ -438,31 +464,38 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			IvfPageGetOpaque(image)->next_seq = seq;
 			image = page_edit_add(&edit, buf, true);
 			ivf_page_init_list(image, &layout, IVF_PAGE_LIST, list, entry.generation, seq);
+			part = Min(n, layout.max_rows);
 			if (!is_long)
-			{
-				ivf_page_put_row(image, &layout, 0, row);
-				ivf_page_set_rows(image, &layout, 1);
-			}
+				put_rows(image, &layout, 0, rows, part);
 			page_edit_commit(&edit);
 			page_release(tail);
 			if (is_long)
-				ivf_write_long_row(index, meta, buf, (const IvfRowData *) row, false);
+				ivf_write_long_row(index, meta, buf, (const IvfRowData *) rows, false);
 		}
 		else if (is_long)
-			ivf_write_long_row(index, meta, buf, (const IvfRowData *) row, false);
+		{
+			part = 1;
+			seq = opaque->seq;
+			ivf_write_long_row(index, meta, buf, (const IvfRowData *) rows, false);
+		}
 		else
 		{
+			part = Min(n, layout.max_rows - nrows);
+			seq = opaque->seq;
 			page_edit_begin(&edit, index, false);
 			page = page_edit_add(&edit, buf, false);
-			ivf_page_put_row(page, &layout, nrows, row);
-			ivf_page_set_rows(page, &layout, nrows + 1);
+			put_rows(page, &layout, nrows, rows, part);
 			page_edit_commit(&edit);
 		}
 		page_release(buf);
-		break;
+		rows += (Size) part * meta->row_size;
+		n -= part;
+		if (n == 0)
+			break;
 	}
 
 	/* The directory changes with the page, not with the row. */
 	if (blkno != entry.insert)
 		ivf_list_set_insert(index, meta, list, blkno);
+	return true;
 }

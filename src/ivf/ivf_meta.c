@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 
 #include "ivf/ivf_private.h"
@@ -30,6 +31,42 @@ ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric, const Codec *codec
 	meta->code_bits = codec->bits;
 	meta->code_parts = codec->m;
 	meta->code_seed = codec->seed;
+}
+
+/*
+ * The lists of the next generation become those of meta: in a copy, for whoever
+ * adds rows while a training copies; on the page, when it is done.  Targets,
+ * counts and the rest are the caller's to set.
+ */
+void
+ivf_meta_take_next(IvfMetaPageData *meta)
+{
+	meta->generation = meta->next_generation;
+	meta->lists = meta->lists_alive = meta->next_lists;
+	meta->dir_extents = meta->next_dir_extents;
+	meta->cent_extents = meta->next_cent_extents;
+	memcpy(meta->dir, meta->next_dir, sizeof(meta->dir));
+	memcpy(meta->cent, meta->next_cent, sizeof(meta->cent));
+	meta->next_generation = meta->next_lists = 0;
+	meta->next_dir_extents = meta->next_cent_extents = 0;
+	memset(meta->next_dir, 0, sizeof(meta->next_dir));
+	memset(meta->next_cent, 0, sizeof(meta->next_cent));
+}
+
+/* Begin to change the metapage of a live index; ivf_meta_commit() ends it. */
+IvfMetaPage
+ivf_meta_edit(Relation index, PageEdit *edit, Buffer *buf)
+{
+	*buf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
+	page_edit_begin(edit, index, false);
+	return IvfPageGetMeta(page_edit_add(edit, *buf, false));
+}
+
+void
+ivf_meta_commit(PageEdit *edit, Buffer buf)
+{
+	page_edit_commit(edit);
+	page_release(buf);
 }
 
 /* Write the metapage during a build; buf is exclusively locked. */
@@ -126,6 +163,22 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 					   ivf_centroids_per_page(meta->dims),
 					   ivf_pages_per_centroid(meta->dims), nblocks))
 		return "The extents of the centroids do not cover the lists.";
+	if (meta->next_generation == 0 ?
+		(meta->next_lists != 0 || meta->next_dir_extents != 0 || meta->next_cent_extents != 0) :
+		(meta->next_generation <= meta->generation || meta->next_lists < 1 ||
+		 meta->next_lists > IVF_MAX_LISTS || meta->retired_xid != 0))
+		return "The next generation contradicts itself, or the present one.";
+	if (meta->next_generation > 0 &&
+		(!extents_sound(meta->next_dir, meta->next_dir_extents, meta->next_lists,
+						IVF_LISTS_PER_PAGE, 0, nblocks) ||
+		 !extents_sound(meta->next_cent, meta->next_cent_extents, meta->next_lists,
+						ivf_centroids_per_page(meta->dims),
+						ivf_pages_per_centroid(meta->dims), nblocks)))
+		return "The extents of the next generation do not cover its lists.";
+	if (meta->retired_xid != 0 && meta->retired_generation >= meta->generation)
+		return "The retired generation is not before the present one.";
+	if (!(meta->spread_at_build >= 0))
+		return "The spread of the lists is out of range.";
 	return NULL;
 }
 
@@ -150,6 +203,32 @@ ivf_meta_read(Relation index, IvfMetaPageData *meta)
 		flaw = "The codec does not fit the access method.";
 	if (flaw)
 		page_corrupted(index, IVF_META_BLOCK, "%s", flaw);
+}
+
+/*
+ * A page is not what the metapage, as the caller read it, said: the lists of
+ * that generation are perhaps no more.  VACUUM frees them when no snapshot of
+ * its server is as old as the last scan that may read them; but nothing tells a
+ * standby to cancel its own old scans, so they must find out for themselves.
+ * Returns when that is not the cause.  The caller holds no lock.
+ */
+void
+ivf_generation_check(Relation index, uint32 generation)
+{
+	IvfMetaPageData meta;
+
+	if (!RecoveryInProgress())
+		return;
+	ivf_meta_read(index, &meta);
+	if (meta.generation == generation ||
+		(meta.next_generation != 0 && meta.next_generation == generation))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("canceling statement due to conflict with recovery"),
+			 errdetail("VACUUM has trained index \"%s\" anew and freed the lists that the statement was reading.",
+					   RelationGetRelationName(index)),
+			 errhint("Run the statement again; hot_standby_feedback prevents this.")));
 }
 
 /* The extent that holds an item, and the item's number in it. */
@@ -196,15 +275,21 @@ ivf_centroid_block(const IvfMetaPageData *meta, uint32 list, int *slot)
 
 /* A directory page, locked; ERROR when it does not hold the slot. */
 static Buffer
-dir_page(Relation index, BlockNumber blkno, int slot, int lockmode)
+dir_page(Relation index, const IvfMetaPageData *meta, BlockNumber blkno, int slot,
+		 int lockmode)
 {
 	Buffer		buf = page_read(index, blkno, lockmode, IVF_SPECIAL_SIZE);
 	Page		page = BufferGetPage(buf);
 
-	if (IvfPageKind(page) != IVF_PAGE_DIR ||
-		IvfPageUsed(page) < (slot + 1) * (int) sizeof(IvfListData))
-		page_corrupted(index, blkno, "Expected a directory page with at least %d lists.",
-					   slot + 1);
+	if (unlikely(IvfPageKind(page) != IVF_PAGE_DIR ||
+				 IvfPageGetOpaque(page)->generation != meta->generation ||
+				 IvfPageUsed(page) < (slot + 1) * (int) sizeof(IvfListData)))
+	{
+		page_release(buf);
+		ivf_generation_check(index, meta->generation);
+		page_corrupted(index, blkno, "Expected a directory page of generation %u with at least %d lists.",
+					   meta->generation, slot + 1);
+	}
 	return buf;
 }
 
@@ -214,7 +299,7 @@ ivf_list_read(Relation index, const IvfMetaPageData *meta, uint32 list,
 {
 	int			slot;
 	BlockNumber blkno = ivf_list_block(meta, list, &slot);
-	Buffer		buf = dir_page(index, blkno, slot, BUFFER_LOCK_SHARE);
+	Buffer		buf = dir_page(index, meta, blkno, slot, BUFFER_LOCK_SHARE);
 
 	*entry = ((IvfListData *) IvfPageContent(BufferGetPage(buf)))[slot];
 	page_release(buf);
@@ -227,7 +312,7 @@ ivf_list_set_insert(Relation index, const IvfMetaPageData *meta, uint32 list,
 {
 	int			slot;
 	BlockNumber blkno = ivf_list_block(meta, list, &slot);
-	Buffer		buf = dir_page(index, blkno, slot, BUFFER_LOCK_EXCLUSIVE);
+	Buffer		buf = dir_page(index, meta, blkno, slot, BUFFER_LOCK_EXCLUSIVE);
 	IvfListData *entries = (IvfListData *) IvfPageContent(BufferGetPage(buf));
 
 	if (entries[slot].insert != insert)
@@ -242,22 +327,23 @@ ivf_list_set_insert(Relation index, const IvfMetaPageData *meta, uint32 list,
 	page_release(buf);
 }
 
-/* What VACUUM counted; one record for each directory page, and the metapage. */
-void
+/*
+ * What VACUUM counted; one record for each directory page.  Returns the sum of
+ * the rows.
+ */
+uint64
 ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
 					const uint64 *rows, const uint32 *pages,
 					const BlockNumber *insert)
 {
 	uint32		list = 0;
 	uint64		total = 0;
-	Buffer		metabuf;
-	PageEdit	metaedit;
 
 	while (list < meta->lists)
 	{
 		int			slot;
 		BlockNumber blkno = ivf_list_block(meta, list, &slot);
-		Buffer		buf = dir_page(index, blkno, slot, BUFFER_LOCK_EXCLUSIVE);
+		Buffer		buf = dir_page(index, meta, blkno, slot, BUFFER_LOCK_EXCLUSIVE);
 		int			n = IvfPageUsed(BufferGetPage(buf)) / sizeof(IvfListData);
 		PageEdit	edit;
 		IvfListData *entries;
@@ -275,12 +361,26 @@ ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
 		page_edit_commit(&edit);
 		page_release(buf);
 	}
+	return total;
+}
 
-	metabuf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
-	page_edit_begin(&metaedit, index, false);
-	IvfPageGetMeta(page_edit_add(&metaedit, metabuf, false))->rows = total;
-	page_edit_commit(&metaedit);
-	page_release(metabuf);
+/*
+ * How unequal lists are: rows in the list of a row, on average, as a multiple
+ * of the rows of a list.  1 when all are of one size.  So many more rows than
+ * with equal lists does a search read that visits one list.
+ */
+double
+ivf_spread(const uint64 *rows, uint32 lists)
+{
+	double		sum = 0;
+	double		squares = 0;
+
+	for (uint32 i = 0; i < lists; i++)
+	{
+		sum += rows[i];
+		squares += (double) rows[i] * rows[i];
+	}
+	return sum > 0 ? squares * lists / (sum * sum) : 1;
 }
 
 /* Append an extent; returns how many there are then. */
@@ -297,21 +397,26 @@ ivf_extents_add(IvfExtent *extents, int n, uint32 first, BlockNumber start,
 
 /* A centroid page, share-locked; ERROR when it does not hold that much. */
 static Buffer
-centroid_page(Relation index, BlockNumber blkno, Size bytes)
+centroid_page(Relation index, const IvfMetaPageData *meta, BlockNumber blkno, Size bytes)
 {
 	Buffer		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
 	Page		page = BufferGetPage(buf);
 
-	if (IvfPageKind(page) != IVF_PAGE_CENT || IvfPageUsed(page) < bytes)
-		page_corrupted(index, blkno, "Expected a centroid page with at least %zu bytes.",
-					   bytes);
+	if (unlikely(IvfPageKind(page) != IVF_PAGE_CENT || IvfPageUsed(page) < bytes ||
+				 IvfPageGetOpaque(page)->generation != meta->generation))
+	{
+		page_release(buf);
+		ivf_generation_check(index, meta->generation);
+		page_corrupted(index, blkno, "Expected a centroid page of generation %u with at least %zu bytes.",
+					   meta->generation, bytes);
+	}
 	return buf;
 }
 
 /* Copy the centroids of lists first .. first + n - 1 from their pages. */
-static void
-read_centroids(Relation index, const IvfMetaPageData *meta, uint32 first,
-			   uint32 n, float *out)
+void
+ivf_centroids_read(Relation index, const IvfMetaPageData *meta, uint32 first,
+				   uint32 n, float *out)
 {
 	int			dims = meta->dims;
 	int			per_page = ivf_centroids_per_page(dims);
@@ -338,7 +443,7 @@ read_centroids(Relation index, const IvfMetaPageData *meta, uint32 first,
 				}
 			count = Min(per_page - slot, end - list);
 			bytes = sizeof(float) * dims;
-			buf = centroid_page(index, blkno, bytes * (slot + count));
+			buf = centroid_page(index, meta, blkno, bytes * (slot + count));
 			memcpy(out, IvfPageContent(BufferGetPage(buf)) + bytes * slot, bytes * count);
 			page_release(buf);
 		}
@@ -347,7 +452,7 @@ read_centroids(Relation index, const IvfMetaPageData *meta, uint32 first,
 			{
 				int			part = Min(dims - done, IVF_CONT_FLOATS);
 
-				buf = centroid_page(index, blkno, sizeof(float) * part);
+				buf = centroid_page(index, meta, blkno, sizeof(float) * part);
 				memcpy(out + done, IvfPageContent(BufferGetPage(buf)), sizeof(float) * part);
 				page_release(buf);
 			}
@@ -442,7 +547,7 @@ cached(Relation index, const IvfMetaPageData *meta)
 	at = (char *) cache + CACHE_ALIGN(sizeof(IvfCache));
 	if (keep)
 	{
-		read_centroids(index, meta, 0, meta->lists, (float *) at);
+		ivf_centroids_read(index, meta, 0, meta->lists, (float *) at);
 		cache->centroids = (float *) at;
 	}
 	at += CACHE_ALIGN(bytes);
@@ -488,7 +593,7 @@ ivf_codec_centroid(Relation index, const IvfMetaPageData *meta, uint32 list, flo
 	{
 		float	   *plain = palloc(sizeof(float) * meta->dims);
 
-		read_centroids(index, meta, list, 1, plain);
+		ivf_centroids_read(index, meta, list, 1, plain);
 		codec_transform(&cache->codec, plain, out);
 		pfree(plain);
 	}
@@ -518,7 +623,7 @@ ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 		if (all)
 			centroids = all + (Size) list * meta->dims;
 		else
-			read_centroids(index, meta, list, n, copy);
+			ivf_centroids_read(index, meta, list, n, copy);
 
 		if (meta->metric == METRIC_L2)
 			kernel->l2sq_rows(query, centroids, bytes, n, meta->dims, distances + list);

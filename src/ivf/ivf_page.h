@@ -60,11 +60,10 @@
  *	8		4		LIST: seq, ascending along the list; the head has 1
  *					CONT: seq of the owner
  *	12		4		LIST, CONT: number of the list
- *	16		4		LIST, CONT: training generation of the list
+ *	16		4		all but META: training generation that made it
  *	20		4		LIST: first CONT page; CONT: next one; or InvalidBlockNumber
  *	24		2		LIST of ivfpq: rows on the page; otherwise 0
- *	26		2		LIST of ivfpq: how many of these, from the first on, lie in
- *					packed blocks (none in this format: 0)
+ *	26		2		LIST: flags, IVF_PAGE_FROZEN
  *	28		4		VecdbPageTrailer
  */
 typedef struct IvfPageOpaqueData
@@ -76,11 +75,14 @@ typedef struct IvfPageOpaqueData
 	uint32		generation;
 	BlockNumber cont;
 	uint16		rows;
-	uint16		packed;
+	uint16		flags;
 	VecdbPageTrailer trailer;
 } IvfPageOpaqueData;
 
 typedef IvfPageOpaqueData *IvfPageOpaque;
+
+/* takes no more rows: a training has copied, or passed over, those it holds */
+#define IVF_PAGE_FROZEN		0x0001
 
 #define IVF_SPECIAL_SIZE	MAXALIGN(sizeof(IvfPageOpaqueData))
 #define IvfPageGetOpaque(page) \
@@ -109,7 +111,7 @@ StaticAssertDecl(IVF_SPECIAL_SIZE == sizeof(IvfPageOpaqueData),
  *	6		2		length of the attribute area between head and value (0 in
  *					this format; design: filters inside the index)
  *	8		4		squared norm of the value, kernel->normsq
- *	12		4		unused, 0
+ *	12		4		flags: IVF_ROW_COPIED; of ivfpq 0
  *	16		4*dims	value, float4, as given (not normalised)
  */
 typedef struct IvfRowData
@@ -117,11 +119,14 @@ typedef struct IvfRowData
 	ItemPointerData tid;
 	uint16		attr_length;
 	float		normsq;
-	uint32		unused;
+	uint32		flags;
 	float		value[FLEXIBLE_ARRAY_MEMBER];
 } IvfRowData;
 
 typedef IvfRowData *IvfRow;
+
+/* the training that made this list copied the row into it (nobody inserted it) */
+#define IVF_ROW_COPIED		0x0001
 
 #define IVF_ROW_HEAD		offsetof(IvfRowData, value)
 StaticAssertDecl(IVF_ROW_HEAD == 16, "row head is 16 bytes");
@@ -173,7 +178,10 @@ typedef struct IvfExtent
 	uint32		blocks;
 } IvfExtent;
 
-/* Effort for a recall, measured at build (ivf_calibrate.c, ivf_codec.c). */
+/*
+ * Effort for a recall, measured at build or training (ivf_calibrate.c,
+ * ivf_codec.c).
+ */
 #define IVF_NUM_TARGETS		6
 typedef struct IvfTarget
 {
@@ -203,7 +211,7 @@ typedef struct IvfTarget
  *	516		384		extents of the centroids
  *	900		4		nearest_floor: the nearest centroid counts as no nearer
  *					(squared distance; ivf_calibrate.c)
- *	904		8		rows at build
+ *	904		8		rows at build, or when it was last trained
  *	912		8		rows at build or the last VACUUM
  *	920		2		bits of the codes (0: no codec)
  *	922		2		extents of what the codec has learnt: 0 or 1
@@ -212,7 +220,16 @@ typedef struct IvfTarget
  *	936		12		extent of what the codec has learnt
  *	948		4		error: of the estimates, root mean square, in units
  *	952		4		floor: estimates up to it may be of the query itself
- *	956		4		unused, 0
+ *	956		4		next generation, whose lists a training fills; 0: none
+ *	960		4		lists of it
+ *	964		2		extents of its directory
+ *	966		2		extents of its centroids
+ *	968		384		extents of its directory
+ *	1352	384		extents of its centroids
+ *	1736	4		retired generation: no new scan reads its pages
+ *	1740	4		spread of the lists' sizes when it was last trained
+ *					(ivf_spread())
+ *	1744	8		transaction ID at which that one retired; 0: there is none
  */
 typedef struct IvfMetaPageData
 {
@@ -240,7 +257,15 @@ typedef struct IvfMetaPageData
 	IvfExtent	code;
 	float		code_error;
 	float		code_floor;
-	uint32		unused;
+	uint32		next_generation;
+	uint32		next_lists;
+	uint16		next_dir_extents;
+	uint16		next_cent_extents;
+	IvfExtent	next_dir[IVF_MAX_EXTENTS];
+	IvfExtent	next_cent[IVF_MAX_EXTENTS];
+	uint32		retired_generation;
+	float		spread_at_build;
+	uint64		retired_xid;
 } IvfMetaPageData;
 
 typedef IvfMetaPageData *IvfMetaPage;
@@ -249,7 +274,9 @@ typedef IvfMetaPageData *IvfMetaPage;
 StaticAssertDecl(offsetof(IvfMetaPageData, dir) == 132, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 904, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, code_seed) == 928, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 960, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, next_dir) == 968, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, retired_xid) == 1744, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 1752, "metapage layout");
 
 
 /*

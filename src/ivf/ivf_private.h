@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "nodes/execnodes.h"
 #include "nodes/pathnodes.h"
+#include "utils/tuplesort.h"
 
 #include "am/options.h"
 #include "am/pool.h"
@@ -47,20 +48,27 @@ typedef struct IvfCursor
 /* ivf_meta.c: metapage, directory, centroids */
 extern void ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric,
 						  const Codec *codec);
+extern void ivf_meta_take_next(IvfMetaPageData *meta);
+extern IvfMetaPage ivf_meta_edit(Relation index, PageEdit *edit, Buffer *buf);
+extern void ivf_meta_commit(PageEdit *edit, Buffer buf);
 extern void ivf_meta_write(Relation index, Buffer buf, const IvfMetaPageData *meta);
 extern void ivf_meta_read(Relation index, IvfMetaPageData *meta);
 extern const char *ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks);
+extern void ivf_generation_check(Relation index, uint32 generation);
 extern BlockNumber ivf_list_block(const IvfMetaPageData *meta, uint32 list, int *slot);
 extern void ivf_list_read(Relation index, const IvfMetaPageData *meta,
 						  uint32 list, IvfListData *entry);
 extern void ivf_list_set_insert(Relation index, const IvfMetaPageData *meta,
 								uint32 list, BlockNumber insert);
-extern void ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
-								const uint64 *rows, const uint32 *pages,
-								const BlockNumber *insert);
+extern uint64 ivf_list_set_counts(Relation index, const IvfMetaPageData *meta,
+								  const uint64 *rows, const uint32 *pages,
+								  const BlockNumber *insert);
+extern double ivf_spread(const uint64 *rows, uint32 lists);
 extern int	ivf_extents_add(IvfExtent *extents, int n, uint32 first,
 							BlockNumber start, uint32 blocks);
 extern BlockNumber ivf_centroid_block(const IvfMetaPageData *meta, uint32 list, int *slot);
+extern void ivf_centroids_read(Relation index, const IvfMetaPageData *meta,
+							   uint32 first, uint32 n, float *out);
 extern void ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 								   const float *query, float *distances);
 extern const Codec *ivf_codec(Relation index, const IvfMetaPageData *meta);
@@ -71,8 +79,8 @@ extern void ivf_codec_centroid(Relation index, const IvfMetaPageData *meta,
 extern void ivf_cursor_start(Relation index, IvfCursor *cursor,
 							 const IvfMetaPageData *meta, uint32 list);
 extern Buffer ivf_cursor_next(Relation index, IvfCursor *cursor);
-extern void ivf_list_append(Relation index, const IvfMetaPageData *meta,
-							uint32 list, const char *row);
+extern bool ivf_list_append(Relation index, const IvfMetaPageData *meta,
+							uint32 list, const char *rows, int n);
 extern void ivf_write_long_row(Relation index, const IvfMetaPageData *meta,
 							   Buffer buf, const IvfRowData *row, bool building);
 extern void ivf_page_init_list(Page page, const IvfLayout *layout, uint8 kind,
@@ -83,7 +91,7 @@ extern void ivf_page_set_rows(Page page, const IvfLayout *layout, int nrows);
 extern void ivf_page_put_row(Page page, const IvfLayout *layout, int i, const char *row);
 extern void ivf_page_get_row(Page page, const IvfLayout *layout, int i, char *row);
 extern bool ivf_row_read(Relation index, const IvfMetaPageData *meta,
-						 BlockNumber blkno, uint32 seq, IvfRow row);
+						 BlockNumber blkno, uint32 list, uint32 seq, IvfRow row);
 
 /* ivf_codec.c: rows as codes */
 extern void ivf_choose_codec(Relation index, int dims, Metric metric, bool trained,
@@ -116,6 +124,8 @@ extern void ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 							Metric metric, int dims, const Codec *codec,
 							Size memory, IvfSample *sample);
 extern int	ivf_choose_lists(double rows, int rows_per_page, bool codes);
+extern int	ivf_sample_size(int lists, double rows, int dims, int codec_rows, Size memory);
+extern bool ivf_all_unit_length(const float *values, int n, int dims);
 
 /* ivf_calibrate.c: effort for a recall */
 #define IVF_CALIBRATION_K	10	/* recall@10 */
@@ -133,6 +143,9 @@ extern void ivf_calibration_reset(IvfNeighbor *nearest, int nqueries);
 extern void ivf_calibration_add(IvfNeighbor *nearest, int nqueries,
 								const float *distances, float copy_distance,
 								uint32 list);
+extern void ivf_calibration_add_row(IvfNeighbor *nearest, int nqueries, Metric metric,
+									float normsq, float *distances,
+									float copy_distance, uint32 list);
 extern void ivf_calibrate(IvfMetaPageData *meta, const IvfListData *entries,
 						  const float *centroids, const float *queries,
 						  int nqueries, IvfNeighbor *nearest, int participants);
@@ -141,6 +154,10 @@ extern double ivf_effort(const IvfMetaPageData *meta, double rows_before,
 extern double ivf_effort_for(const IvfMetaPageData *meta, double recall, double *probes);
 
 /* ivf_build.c */
+#define IVF_KMEANS_SEED		0x6B6D6E73
+#define IVF_KMEANS_ITERATIONS 10
+extern TupleDesc ivf_sort_desc(void);
+extern Tuplesortstate *ivf_sort_begin(int sort_mem, SortCoordinate coordinate);
 extern IndexBuildResult *ivfbuild(Relation heap, Relation index,
 								  IndexInfo *indexInfo);
 extern void ivfbuildempty(Relation index);
@@ -195,6 +212,9 @@ extern IndexBulkDeleteResult *ivfbulkdelete(IndexVacuumInfo *info,
 											void *callback_state);
 extern IndexBulkDeleteResult *ivfvacuumcleanup(IndexVacuumInfo *info,
 											   IndexBulkDeleteResult *stats);
+
+/* ivf_train.c */
+extern void ivf_train(IndexVacuumInfo *info);
 
 /* ivf_cost.c */
 extern void ivfcostestimate(PlannerInfo *root, IndexPath *path,

@@ -76,6 +76,37 @@ ivf_choose_lists(double rows, int rows_per_page, bool codes)
 }
 
 /*
+ * How many rows to train so many lists on, and a codec that wants codec_rows (0:
+ * none); the values may take memory bytes.
+ */
+int
+ivf_sample_size(int lists, double rows, int dims, int codec_rows, Size memory)
+{
+	double		wanted = Max(Min((double) lists * POINTS_PER_LIST, POINTS_ENOUGH),
+							 (double) lists * POINTS_PER_LIST_MIN);
+
+	wanted = Max(wanted, codec_rows);
+	wanted = Min(wanted, ceil(rows * 1.1));
+	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
+	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));
+	return (int) Min(Max(wanted, 1), INT_MAX);
+}
+
+/*
+ * Do the sampled values all have (nearly) unit length?  Then centroids should
+ * have it under L2, too: plain means are the shorter the more diffuse their
+ * list, which brings such lists too far forward for every query.
+ */
+bool
+ivf_all_unit_length(const float *values, int n, int dims)
+{
+	for (int i = 0; i < n; i++)
+		if (!(fabsf(kernel->normsq(values + (Size) i * dims, dims) - 1) < 0.01f))
+			return false;
+	return true;
+}
+
+/*
  * Fill *sample.  Memory is what the values may take; they are palloc'd, and
  * the caller frees them.
  */
@@ -86,8 +117,8 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 {
 	SampleState state = {.sample = sample, .metric = metric, .dims = dims};
 	SampleRows	rows;
-	double		wanted;
 	int			option = ivf_option_lists(index);
+	int			codec_rows = 0;
 
 	memset(sample, 0, sizeof(*sample));
 	sample_count(heap, index, indexInfo, &rows);
@@ -99,14 +130,9 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 		ivf_choose_lists(sample->rows,
 						 ivf_rows_per_page(ivf_row_size(dims, metric, codec), codec != NULL),
 						 codec != NULL);
-	wanted = Max(Min((double) sample->lists * POINTS_PER_LIST, POINTS_ENOUGH),
-				 (double) sample->lists * POINTS_PER_LIST_MIN);
 	if (codec != NULL)
-		wanted = Max(wanted, codec_train_parts(codec) > 0 ? IVF_TRAIN_ROWS * 5.0 / 4 : CODEC_ROWS);
-	wanted = Min(wanted, ceil(sample->rows * 1.1));
-	wanted = Min(wanted, (double) memory / (sizeof(float) * dims));
-	wanted = Min(wanted, MaxAllocHugeSize / (sizeof(float) * dims));
-	sample->max_n = (int) Min(Max(wanted, 1), INT_MAX);
+		codec_rows = codec_train_parts(codec) > 0 ? (int) (IVF_TRAIN_ROWS * 5.0 / 4) : CODEC_ROWS;
+	sample->max_n = ivf_sample_size(sample->lists, sample->rows, dims, codec_rows, memory);
 	sample->values = palloc_extended(sizeof(float) * dims * sample->max_n, MCXT_ALLOC_HUGE);
 
 	sample->n = sample_take(heap, index, indexInfo, sample->max_n, sample_value, &state, &rows);

@@ -11,6 +11,11 @@
  * pages are walked once and these pages are taken out, in one WAL record with
  * their predecessor; the head of a list always stays.
  *
+ * Pages of a generation that nobody reads any more are freed in the same pass:
+ * what a training that came to nothing left, or what it has replaced, once no
+ * scan can be there.  Where a training was interrupted while it copied rows, the
+ * copies are taken out, since it will begin to copy anew (ivf_train.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,9 +23,23 @@
 #include "commands/vacuum.h"
 #include "miscadmin.h"
 #include "storage/indexfsm.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "ivf/ivf_private.h"
+
+/* What the pass finds of the lists of one generation. */
+typedef struct VacuumLists
+{
+	IvfMetaPageData meta;		/* as if there were no other lists */
+	uint64	   *rows;
+	uint32	   *pages;
+	BlockNumber *room;			/* the first page in the chain with room ... */
+	uint32	   *room_seq;		/* ... and its seq */
+	bool	   *has_empty;		/* a page other than the head holds no row */
+	bool		closed;			/* takes no rows: all pages with room are frozen */
+	bool		drop_copies;	/* rows copied here are to go */
+} VacuumLists;
 
 typedef struct IvfVacuum
 {
@@ -32,27 +51,41 @@ typedef struct IvfVacuum
 	IndexBulkDeleteCallback callback;
 	void	   *callback_state;
 
-	/* of each list */
-	uint64	   *rows;
-	uint32	   *pages;
-	BlockNumber *room;			/* the first page in the chain with room ... */
-	uint32	   *room_seq;		/* ... and its seq */
-	bool	   *has_empty;		/* a page other than the head holds no row */
+	int			nlists;			/* 2 while a training copies */
+	VacuumLists lists[2];
+	bool		free_retired;	/* no scan reads the retired generation */
 } IvfVacuum;
 
-static bool
-row_is_dead(IvfVacuum *vac, Page page, int i)
+/* The lists that a generation's pages belong to; NULL: nobody finds them. */
+static VacuumLists *
+lists_of(IvfVacuum *vac, uint32 generation)
 {
-	return vac->callback != NULL &&
-		vac->callback(ivf_page_tid(page, &vac->layout, i), vac->callback_state);
+	for (int i = 0; i < vac->nlists; i++)
+		if (vac->lists[i].meta.generation == generation)
+			return &vac->lists[i];
+	return NULL;
+}
+
+/* lists is NULL for a page of the retired generation. */
+static bool
+row_is_dead(IvfVacuum *vac, const VacuumLists *lists, Page page, int i)
+{
+	ItemPointer tid = ivf_page_tid(page, &vac->layout, i);
+
+	/* only a row without a codec has flags */
+	if (lists != NULL && lists->drop_copies && !vac->layout.codes &&
+		(((IvfRow) tid)->flags & IVF_ROW_COPIED) != 0)
+		return true;
+	return vac->callback != NULL && vac->callback(tid, vac->callback_state);
 }
 
 /*
  * Remove the dead rows of an exclusively locked page: the last row takes the
- * place of a dead one, so that one row is logged for each row removed.
+ * place of a dead one, so that one row is logged for each row removed.  Where no
+ * row may be added any more the page is frozen, since it has room now.
  */
 static int
-remove_dead(IvfVacuum *vac, Buffer buf, int nrows)
+remove_dead(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, int nrows)
 {
 	PageEdit	edit;
 	Page		page;
@@ -63,9 +96,14 @@ remove_dead(IvfVacuum *vac, Buffer buf, int nrows)
 	page = page_edit_add(&edit, buf, false);
 	for (int i = 0; i < n;)
 	{
-		if (!row_is_dead(vac, page, i))
+		if (!row_is_dead(vac, lists, page, i))
+		{
 			i++;
-		else if (i < --n)
+			continue;
+		}
+		if (vac->callback != NULL)
+			vac->stats->tuples_removed++;
+		if (i < --n)
 		{
 			ivf_page_get_row(page, &vac->layout, n, row);
 			ivf_page_put_row(page, &vac->layout, i, row);
@@ -74,29 +112,32 @@ remove_dead(IvfVacuum *vac, Buffer buf, int nrows)
 	/* a row over several pages leaves an empty head (CONT pages stay) */
 	if (n < nrows)
 		ivf_page_set_rows(page, &vac->layout, n);
+	if (lists == NULL || lists->closed)
+		IvfPageGetOpaque(page)->flags |= IVF_PAGE_FROZEN;
 	page_edit_commit(&edit);
 	pfree(row);
-
-	vac->stats->tuples_removed += nrows - n;
 	return n;
 }
 
-/* Remove the dead rows of a LIST page and count what is left. */
+/*
+ * Remove the dead rows of a LIST page and count what is left.  lists is NULL
+ * for a page of the retired generation, whose rows count nowhere.
+ */
 static void
-vacuum_list_page(IvfVacuum *vac, BlockNumber blkno, Buffer buf)
+vacuum_list_page(IvfVacuum *vac, VacuumLists *lists, BlockNumber blkno, Buffer buf)
 {
 	Page		page = BufferGetPage(buf);
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
 	uint32		list = opaque->list;
 	int			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
 
-	if (list >= vac->meta.lists)
+	if (lists != NULL && list >= lists->meta.lists)
 		page_corrupted(vac->index, blkno, "The page belongs to list %u of %u.",
-					   list, vac->meta.lists);
+					   list, lists->meta.lists);
 
 	for (int i = 0; i < nrows; i++)
 	{
-		if (row_is_dead(vac, page, i))
+		if (row_is_dead(vac, lists, page, i))
 		{
 			/*
 			 * Nobody but VACUUM turns this page into another kind, so what
@@ -104,22 +145,38 @@ vacuum_list_page(IvfVacuum *vac, BlockNumber blkno, Buffer buf)
 			 */
 			page_relock(buf, BUFFER_LOCK_EXCLUSIVE);
 			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
-			nrows = remove_dead(vac, buf, nrows);
+			nrows = remove_dead(vac, lists, buf, nrows);
 			break;
 		}
 	}
+	if (lists == NULL)
+		return;
 
 	vac->stats->num_index_tuples += nrows;
-	vac->rows[list] += nrows;
-	vac->pages[list]++;
+	lists->rows[list] += nrows;
+	lists->pages[list]++;
 	if (nrows < vac->layout.max_rows &&
-		(vac->room[list] == InvalidBlockNumber || opaque->seq < vac->room_seq[list]))
+		(lists->room[list] == InvalidBlockNumber || opaque->seq < lists->room_seq[list]))
 	{
-		vac->room[list] = blkno;
-		vac->room_seq[list] = opaque->seq;
+		lists->room[list] = blkno;
+		lists->room_seq[list] = opaque->seq;
 	}
 	if (nrows == 0 && opaque->seq > 1)
-		vac->has_empty[list] = true;
+		lists->has_empty[list] = true;
+}
+
+/* A page that belongs to nothing: nobody but us can find it. */
+static void
+free_page(IvfVacuum *vac, Buffer buf)
+{
+	PageEdit	edit;
+
+	page_relock(buf, BUFFER_LOCK_EXCLUSIVE);
+	page_edit_begin(&edit, vac->index, false);
+	page_init(page_edit_add(&edit, buf, true), IVF_SPECIAL_SIZE, VECDB_PAGE_FREE);
+	page_edit_commit(&edit);
+	vac->stats->pages_deleted++;
+	vac->stats->pages_free++;
 }
 
 static void
@@ -128,6 +185,10 @@ vacuum_page(IvfVacuum *vac, BlockNumber blkno)
 	PageVerdict verdict;
 	Buffer		buf;
 	Page		page;
+	uint8		kind;
+	uint32		generation;
+	VacuumLists *lists;
+	bool		retired;
 
 	buf = page_read_any(vac->index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE,
 						vac->info->strategy, &verdict);
@@ -142,9 +203,24 @@ vacuum_page(IvfVacuum *vac, BlockNumber blkno)
 	if (verdict != PAGE_OK)
 		page_verify(vac->index, blkno, page, IVF_SPECIAL_SIZE);
 
-	if (IvfPageKind(page) == IVF_PAGE_LIST)
-		vacuum_list_page(vac, blkno, buf);
-	page_release(buf);
+	kind = IvfPageKind(page);
+	generation = IvfPageGetOpaque(page)->generation;
+	lists = lists_of(vac, generation);
+	retired = vac->meta.retired_xid != 0 && generation == vac->meta.retired_generation;
+	if (kind == IVF_PAGE_META || kind > IVF_PAGE_CONT)
+		page_release(buf);		/* out of place: vecdb_check tells */
+	else if (lists == NULL && (!retired || vac->free_retired))
+	{
+		free_page(vac, buf);
+		page_release(buf);
+		RecordFreeIndexPage(vac->index, blkno);
+	}
+	else
+	{
+		if (kind == IVF_PAGE_LIST)
+			vacuum_list_page(vac, lists, blkno, buf);
+		page_release(buf);
+	}
 }
 
 /*
@@ -202,17 +278,17 @@ unlink_page(IvfVacuum *vac, Buffer prev, Buffer buf)
  * is while no lock is held.
  */
 static void
-vacuum_chain(IvfVacuum *vac, uint32 list)
+vacuum_chain(IvfVacuum *vac, VacuumLists *lists, uint32 list)
 {
 	IvfListData entry;
 	BlockNumber blkno;
 	uint32		seq = 1;
 
-	ivf_list_read(vac->index, &vac->meta, list, &entry);
+	ivf_list_read(vac->index, &lists->meta, list, &entry);
 	blkno = entry.head;
-	vac->rows[list] = 0;
-	vac->pages[list] = 0;
-	vac->room[list] = InvalidBlockNumber;
+	lists->rows[list] = 0;
+	lists->pages[list] = 0;
+	lists->room[list] = InvalidBlockNumber;
 
 	while (blkno != InvalidBlockNumber)
 	{
@@ -254,15 +330,50 @@ vacuum_chain(IvfVacuum *vac, uint32 list)
 		if (!removed)
 		{
 			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
-			vac->rows[list] += nrows;
-			vac->pages[list]++;
-			if (nrows < vac->layout.max_rows && vac->room[list] == InvalidBlockNumber)
-				vac->room[list] = blkno;
+			lists->rows[list] += nrows;
+			lists->pages[list]++;
+			if (nrows < vac->layout.max_rows && lists->room[list] == InvalidBlockNumber)
+				lists->room[list] = blkno;
 			blkno = opaque->next;
 			seq = opaque->next_seq;
 		}
 		page_release(buf);
 	}
+}
+
+static void
+init_lists(VacuumLists *lists)
+{
+	uint32		n = lists->meta.lists;
+
+	lists->rows = palloc0(sizeof(uint64) * n);
+	lists->pages = palloc0(sizeof(uint32) * n);
+	lists->room = palloc(sizeof(BlockNumber) * n);
+	lists->room_seq = palloc0(sizeof(uint32) * n);
+	lists->has_empty = palloc0(sizeof(bool) * n);
+	memset(lists->room, 0xFF, sizeof(BlockNumber) * n); /* invalid */
+}
+
+/*
+ * Tidy up lists after the pass, and tell the directory what was found.  Lists
+ * that take no more rows keep their empty pages, or another page than the frozen
+ * one would be the last; they go soon, whole.
+ */
+static uint64
+finish_lists(IvfVacuum *vac, VacuumLists *lists)
+{
+	uint64		rows;
+
+	for (uint32 list = 0; list < lists->meta.lists; list++)
+		if (lists->has_empty[list] && !lists->closed)
+			vacuum_chain(vac, lists, list);
+	rows = ivf_list_set_counts(vac->index, &lists->meta, lists->rows, lists->pages, lists->room);
+	pfree(lists->rows);
+	pfree(lists->pages);
+	pfree(lists->room);
+	pfree(lists->room_seq);
+	pfree(lists->has_empty);
+	return rows;
 }
 
 /* The whole work; callback NULL: no row is dead, only count and tidy up. */
@@ -272,6 +383,10 @@ ivfbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 {
 	IvfVacuum	vac = {0};
 	BlockNumber nblocks;
+	IvfMetaPage meta;
+	PageEdit	edit;
+	Buffer		metabuf;
+	uint64		rows;
 
 	if (stats == NULL)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
@@ -286,12 +401,24 @@ ivfbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	vac.callback_state = callback_state;
 	ivf_meta_read(vac.index, &vac.meta);
 	ivf_layout(&vac.meta, &vac.layout);
-	vac.rows = palloc0(sizeof(uint64) * vac.meta.lists);
-	vac.pages = palloc0(sizeof(uint32) * vac.meta.lists);
-	vac.room = palloc(sizeof(BlockNumber) * vac.meta.lists);
-	vac.room_seq = palloc0(sizeof(uint32) * vac.meta.lists);
-	vac.has_empty = palloc0(sizeof(bool) * vac.meta.lists);
-	memset(vac.room, 0xFF, sizeof(BlockNumber) * vac.meta.lists);	/* invalid */
+	vac.lists[vac.nlists++].meta = vac.meta;
+	if (vac.meta.next_generation != 0)
+	{
+		vac.lists[0].closed = true;
+		vac.lists[1].drop_copies = true;
+		vac.lists[vac.nlists].meta = vac.meta;
+		ivf_meta_take_next(&vac.lists[vac.nlists++].meta);
+	}
+	for (int i = 0; i < vac.nlists; i++)
+		init_lists(&vac.lists[i]);
+
+	/*
+	 * Scans that read the retired lists began before they retired, and have a
+	 * snapshot; inserts that look for them have a transaction ID.  (Which table
+	 * it is could allow an earlier moment, but not every server tells us.)
+	 */
+	vac.free_retired = vac.meta.retired_xid != 0 &&
+		GlobalVisCheckRemovableFullXid(NULL, FullTransactionIdFromU64(vac.meta.retired_xid));
 
 	/* Pages added while we go hold only rows that nobody can call dead. */
 	nblocks = RelationGetNumberOfBlocks(vac.index);
@@ -300,16 +427,18 @@ ivfbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 		VACUUM_DELAY_POINT();
 		vacuum_page(&vac, blkno);
 	}
-	for (uint32 list = 0; list < vac.meta.lists; list++)
-		if (vac.has_empty[list])
-			vacuum_chain(&vac, list);
-	ivf_list_set_counts(vac.index, &vac.meta, vac.rows, vac.pages, vac.room);
+	rows = finish_lists(&vac, &vac.lists[0]);
+	if (vac.nlists > 1)
+		(void) finish_lists(&vac, &vac.lists[1]);
 
-	pfree(vac.rows);
-	pfree(vac.pages);
-	pfree(vac.room);
-	pfree(vac.room_seq);
-	pfree(vac.has_empty);
+	meta = ivf_meta_edit(vac.index, &edit, &metabuf);
+	meta->rows = rows;
+	if (vac.free_retired)
+	{
+		meta->retired_generation = 0;
+		meta->retired_xid = 0;
+	}
+	ivf_meta_commit(&edit, metabuf);
 	return stats;
 }
 
@@ -325,6 +454,7 @@ ivfvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	 */
 	if (stats == NULL)
 		stats = ivfbulkdelete(info, NULL, NULL, NULL);
+	ivf_train(info);
 
 	IndexFreeSpaceMapVacuum(info->index);
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);

@@ -4,7 +4,7 @@
  *	  The index verifier's part for IVF: metapage, directory, centroids,
  *	  chains of list pages, rows, and pages that belong to nothing.
  *
- * I1 .. I8 are the invariants of ivf/README.md.  The walk goes from the
+ * I1 .. I12 are the invariants of ivf/README.md.  The walk goes from the
  * metapage to the extents, from each directory entry along its chain, and
  * ticks off every block it reaches; one pass over the rest finds what is
  * free, what is lost, and what is broken.
@@ -43,17 +43,31 @@
 #define MAX_CONT_PAGES \
 	((VECTOR_MAX_DIM - IVF_HEAD_FLOATS + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS)
 
+/* The lists of one generation. */
+typedef struct IvfView
+{
+	IvfMetaPageData meta;		/* as if there were no other lists */
+	uint32	   *last_seq;		/* by list: of the last page walked */
+	bool		open;			/* rows are inserted here */
+	bool		filling;		/* a training copies rows here */
+} IvfView;
+
 typedef struct IvfCheck
 {
 	Check	   *check;
 	IvfMetaPageData meta;
 	IvfLayout	layout;
 	bool		is_long;		/* a row takes several pages */
+	IvfView		views[2];
+	int			nviews;			/* 2 while a training copies */
+	IvfView    *view;			/* the one that is walked */
+	bool		stale;			/* trained anew and freed while we looked on */
 	int			cont_pages;		/* of a row */
 
 	BlockNumber reached_size;	/* blocks that reached has room for */
 	uint8	   *reached;		/* a bit for each block that has its place */
-	uint32	   *last_seq;		/* by list: of the last page walked */
+	uint64		waiting;		/* pages of a generation that is not in use */
+	BlockNumber waiting_block;	/* ... the first of them */
 	bool		complete;		/* no chain broke: the rest are orphans */
 
 	float	   *value;			/* a row's or a centroid's */
@@ -154,6 +168,54 @@ read_kind(IvfCheck *ivf, BlockNumber blkno, uint8 kind, char *image)
 		return false;
 	}
 	return true;
+}
+
+/*
+ * Is the generation that is walked one the index has parted with since?  Our
+ * snapshot keeps its pages, but not on a standby.  Then there is nothing to say.
+ */
+static bool
+is_stale(IvfCheck *ivf)
+{
+	PGAlignedBlock image;
+	PageVerdict verdict;
+	IvfMetaPage meta = IvfPageGetMeta(image.data);
+
+	if (ivf->check->strict || ivf->stale)
+		return ivf->stale;
+	if (check_read(ivf->check, IVF_META_BLOCK, image.data, &verdict) && verdict == PAGE_OK &&
+		IvfPageKind(image.data) == IVF_PAGE_META &&
+		meta->generation != ivf->view->meta.generation &&
+		(meta->next_generation == 0 || meta->next_generation != ivf->view->meta.generation))
+	{
+		ivf->stale = true;
+		ivf->complete = false;
+		check_report(ivf->check, CHECK_NOTE, "index_trained", CHECK_NO_BLOCK, CHECK_NO_ITEM,
+					 "VACUUM has trained the index anew and freed the old lists meanwhile: check it again.");
+	}
+	return ivf->stale;
+}
+
+/* The same for directory and centroids, of the generation that is walked. */
+static bool
+read_kind_of_view(IvfCheck *ivf, BlockNumber blkno, uint8 kind, char *image)
+{
+	PageVerdict verdict;
+
+	if (!ivf->check->strict && check_block_exists(ivf->check, blkno) &&
+		check_read(ivf->check, blkno, image, &verdict) &&
+		(verdict != PAGE_OK || IvfPageKind(image) != kind ||
+		 IvfPageGetOpaque(image)->generation != ivf->view->meta.generation) &&
+		is_stale(ivf))
+		return false;
+	if (!read_kind(ivf, blkno, kind, image))
+		return false;
+	if (IvfPageGetOpaque(image)->generation == ivf->view->meta.generation)
+		return true;
+	check_report(ivf->check, CHECK_CORRUPTION, "page_generation", blkno, CHECK_NO_ITEM,
+				 "The %s page has generation %u instead of %u.", ivf_kind_name(kind),
+				 IvfPageGetOpaque(image)->generation, ivf->view->meta.generation);
+	return false;
 }
 
 /* ---- metapage, extents, centroids (I1, I2, I7) ------------------------------ */
@@ -271,10 +333,10 @@ check_centroids(IvfCheck *ivf)
 	bool		page_good = false;
 	PGAlignedBlock image;
 
-	for (uint32 list = 0; list < ivf->meta.lists && !check->full; list++)
+	for (uint32 list = 0; list < ivf->view->meta.lists && !check->full && !ivf->stale; list++)
 	{
 		int			slot;
-		BlockNumber blkno = ivf_centroid_block(&ivf->meta, list, &slot);
+		BlockNumber blkno = ivf_centroid_block(&ivf->view->meta, list, &slot);
 		int			done = 0;
 
 		/* one of several on a page, or the parts of one from several pages */
@@ -286,7 +348,7 @@ check_centroids(IvfCheck *ivf)
 			if (blkno != page_block)
 			{
 				page_block = blkno;
-				page_good = read_kind(ivf, blkno, IVF_PAGE_CENT, image.data);
+				page_good = read_kind_of_view(ivf, blkno, IVF_PAGE_CENT, image.data);
 			}
 			if (page_good && IvfPageUsed(image.data) < bytes * (slot + 1))
 			{
@@ -320,7 +382,7 @@ sample_nearest(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 	uint32		nearest = 0;
 	double		tolerance;
 
-	if (ivf->sampled == ivf->sample_size ||
+	if (ivf->view != &ivf->views[0] || ivf->sampled == ivf->sample_size ||
 		ivf->row_number++ % ivf->sample_step != 0 || !isfinite(normsq))
 		return;
 
@@ -359,11 +421,11 @@ check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 	float		normsq = kernel->normsq(value, dims);
 	bool		sound = true;
 
-	if (row->attr_length != 0 || row->unused != 0)
+	if (row->attr_length != 0 || (row->flags & ~IVF_ROW_COPIED) != 0)
 	{
 		check_report(check, CHECK_CORRUPTION, "row_head", blkno, item,
-					 "Attribute length %u and unused field %u should both be 0.",
-					 row->attr_length, row->unused);
+					 "Attribute length %u should be 0, and flags are %x.",
+					 row->attr_length, row->flags);
 		sound = false;
 	}
 	for (int i = 0; i < dims; i++)
@@ -396,6 +458,9 @@ check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 					 tid_block, tid_offset, check->heap_blocks);
 		return;
 	}
+	/* of a copy that is not in use yet the old lists hold the row */
+	if (ivf->view->filling && (row->flags & IVF_ROW_COPIED) != 0)
+		return;
 	check_row(check, unconstify(ItemPointerData *, &row->tid),
 			  hash_bytes_extended((const unsigned char *) value, sizeof(float) * dims, 0),
 			  blkno, item);
@@ -524,12 +589,11 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
 
 	if (IvfPageUsed(page) != layout->end || opaque->rows > layout->max_rows ||
-		opaque->packed != 0 || opaque->cont != InvalidBlockNumber)
+		opaque->cont != InvalidBlockNumber)
 	{
 		check_report(check, CHECK_CORRUPTION, "page_content", blkno, CHECK_NO_ITEM,
-					 "The page says it has %u of at most %d rows, %u of them packed, in %d bytes instead of %u.",
-					 opaque->rows, layout->max_rows, opaque->packed, (int) IvfPageUsed(page),
-					 layout->end);
+					 "The page says it has %u of at most %d rows, in %d bytes instead of %u.",
+					 opaque->rows, layout->max_rows, (int) IvfPageUsed(page), layout->end);
 		return;
 	}
 	for (int i = 0; i < opaque->rows && !check->full; i++)
@@ -611,6 +675,11 @@ check_list_content(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	Check	   *check = ivf->check;
 	int			used = IvfPageUsed(page);
 	int			row_size = ivf->meta.row_size;
+	uint32		flags = IvfPageGetOpaque(page)->flags;
+
+	if ((flags & ~IVF_PAGE_FROZEN) != 0 || (flags != 0 && ivf->view->open))
+		check_report(check, CHECK_CORRUPTION, "page_flags", blkno, CHECK_NO_ITEM,
+					 "The page has flags %x, but it is in a list that takes rows.", flags);
 
 	if (ivf->layout.codes)
 	{
@@ -757,6 +826,8 @@ check_chain(IvfCheck *ivf, uint32 list, const IvfListData *entry)
 		}
 		if (!is_page_of(image.data, verdict, &link, link.seq))
 		{
+			if (is_stale(ivf))
+				return;
 			/* twice the same answer from both pages is the truth */
 			if (link_stands(ivf, &link) &&
 				(check->strict ||
@@ -793,9 +864,9 @@ check_chain(IvfCheck *ivf, uint32 list, const IvfListData *entry)
 		link.from_seq = link.seq;
 		link.block = opaque->next;
 		link.seq = opaque->next_seq;
-		if (link.from_seq > ivf->last_seq[list])
+		if (link.from_seq > ivf->view->last_seq[list])
 		{
-			ivf->last_seq[list] = link.from_seq;
+			ivf->view->last_seq[list] = link.from_seq;
 			set_reached(ivf, link.from);
 			check_list_content(ivf, list, link.from, image.data);
 		}
@@ -818,16 +889,16 @@ check_entry(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 					 list, entry->flags, entry->unused);
 	if (superseded ?
 		(entry->successors == 0 ||
-		 (uint64) entry->successor + entry->successors > ivf->meta.lists) :
+		 (uint64) entry->successor + entry->successors > ivf->view->meta.lists) :
 		(entry->successor != 0 || entry->successors != 0))
 		check_report(check, CHECK_CORRUPTION, "list_entry", blkno, item,
 					 "List %u is %ssuperseded, but names %u successors from list %u on, of %u lists.",
 					 list, superseded ? "" : "not ", entry->successors,
-					 entry->successor, ivf->meta.lists);
-	if (entry->generation > ivf->meta.generation)
+					 entry->successor, ivf->view->meta.lists);
+	if (entry->generation > ivf->view->meta.generation)
 		check_report(check, CHECK_CORRUPTION, "list_entry", blkno, item,
 					 "List %u has generation %u, but the index has reached %u only.",
-					 list, entry->generation, ivf->meta.generation);
+					 list, entry->generation, ivf->view->meta.generation);
 	if (!check_block_exists(check, entry->insert))
 		check_report(check, CHECK_CORRUPTION, "list_entry", blkno, item,
 					 "The insert hint of list %u is block %u, but the index has %u blocks.",
@@ -852,16 +923,16 @@ check_lists(IvfCheck *ivf)
 	bool		all_seen = true;
 	PGAlignedBlock image;
 
-	for (uint32 list = 0; list < ivf->meta.lists && !check->full; list++)
+	for (uint32 list = 0; list < ivf->view->meta.lists && !check->full && !ivf->stale; list++)
 	{
 		int			slot;
-		BlockNumber blkno = ivf_list_block(&ivf->meta, list, &slot);
+		BlockNumber blkno = ivf_list_block(&ivf->view->meta, list, &slot);
 		IvfListData entry;
 
 		if (blkno != page_block)
 		{
 			page_block = blkno;
-			page_good = read_kind(ivf, blkno, IVF_PAGE_DIR, image.data);
+			page_good = read_kind_of_view(ivf, blkno, IVF_PAGE_DIR, image.data);
 		}
 		if (page_good &&
 			(IvfPageUsed(image.data) % sizeof(IvfListData) != 0 ||
@@ -886,10 +957,10 @@ check_lists(IvfCheck *ivf)
 		else
 			ivf->complete = false;
 	}
-	if (all_seen && !check->full && alive != ivf->meta.lists_alive)
+	if (all_seen && !check->full && !ivf->stale && alive != ivf->view->meta.lists_alive)
 		check_report(check, CHECK_CORRUPTION, "meta_lists", IVF_META_BLOCK, CHECK_NO_ITEM,
 					 "The metapage says %u lists are alive, but %u are.",
-					 ivf->meta.lists_alive, alive);
+					 ivf->view->meta.lists_alive, alive);
 }
 
 /* ---- blocks that nothing reached (I2) --------------------------------------- */
@@ -900,7 +971,8 @@ check_lists(IvfCheck *ivf)
  * and believe the page where the chain changes as we go.
  */
 static bool
-joined_late(IvfCheck *ivf, BlockNumber blkno, const IvfPageOpaqueData *opaque)
+joined_late(IvfCheck *ivf, const IvfView *view, BlockNumber blkno,
+			const IvfPageOpaqueData *opaque)
 {
 	Check	   *check = ivf->check;
 	IvfListData entry;
@@ -909,7 +981,7 @@ joined_late(IvfCheck *ivf, BlockNumber blkno, const IvfPageOpaqueData *opaque)
 	PGAlignedBlock page;
 	PageVerdict verdict;
 
-	ivf_list_read(check->index, &ivf->meta, opaque->list, &entry);
+	ivf_list_read(check->index, &view->meta, opaque->list, &entry);
 	for (at = entry.head; at != blkno && at != InvalidBlockNumber;
 		 at = IvfPageGetOpaque(page.data)->next)
 	{
@@ -930,19 +1002,19 @@ joined_late(IvfCheck *ivf, BlockNumber blkno, const IvfPageOpaqueData *opaque)
 
 /* Did the page come into its list, or to its owner, behind our back? */
 static bool
-is_newcomer(IvfCheck *ivf, BlockNumber blkno, char *image)
+is_newcomer(IvfCheck *ivf, const IvfView *view, BlockNumber blkno, char *image)
 {
 	IvfPageOpaqueData opaque = *IvfPageGetOpaque(image);
 	PageVerdict verdict;
 	PGAlignedBlock page;
 	BlockNumber cont;
 
-	if (ivf->check->strict || opaque.list >= ivf->meta.lists)
+	if (ivf->check->strict || opaque.list >= view->meta.lists)
 		return false;
-	if (opaque.seq > ivf->last_seq[opaque.list])
+	if (opaque.seq > view->last_seq[opaque.list])
 		return true;
 	if (opaque.trailer.kind == IVF_PAGE_LIST)
-		return joined_late(ivf, blkno, &opaque);
+		return joined_late(ivf, view, blkno, &opaque);
 	if (opaque.trailer.kind != IVF_PAGE_CONT)
 		return false;
 
@@ -963,6 +1035,33 @@ is_newcomer(IvfCheck *ivf, BlockNumber blkno, char *image)
 		cont = IvfPageGetOpaque(page.data)->cont;
 	}
 	return false;
+}
+
+/* The view that a page's generation belongs to, or NULL. */
+static const IvfView *
+view_of(IvfCheck *ivf, char *image)
+{
+	uint32		generation = IvfPageGetOpaque(image)->generation;
+
+	for (int i = 0; i < ivf->nviews; i++)
+		if (ivf->views[i].meta.generation == generation)
+			return &ivf->views[i];
+	return NULL;
+}
+
+/*
+ * A page of a generation that is not in use.  The retired one's are in order: a
+ * later VACUUM frees them.  Others were left by a training that came to nothing,
+ * or, unless the check is strict, are those of one that has begun since.
+ */
+static void
+count_waiting(IvfCheck *ivf, BlockNumber blkno, char *image)
+{
+	if (ivf->meta.retired_xid != 0 &&
+		IvfPageGetOpaque(image)->generation == ivf->meta.retired_generation)
+		return;
+	if (ivf->waiting++ == 0)
+		ivf->waiting_block = blkno;
 }
 
 static void
@@ -1005,7 +1104,10 @@ check_rest(IvfCheck *ivf)
 		if (kind == IVF_PAGE_META || kind > IVF_PAGE_LAST)
 			check_report(check, CHECK_CORRUPTION, "page_kind", blkno, CHECK_NO_ITEM,
 						 "A page of kind %d (%s) has no place here.", kind, ivf_kind_name(kind));
-		else if (ivf->complete && !is_newcomer(ivf, blkno, image.data))
+		else if (view_of(ivf, image.data) == NULL)
+			count_waiting(ivf, blkno, image.data);
+		else if (ivf->complete &&
+				 !is_newcomer(ivf, view_of(ivf, image.data), blkno, image.data))
 			check_report(check, check->strict ? CHECK_DAMAGE : CHECK_NOTE, "page_orphan",
 						 blkno, CHECK_NO_ITEM,
 						 "The %s page (list %u, seq %u) is reached by nothing%s.",
@@ -1035,15 +1137,32 @@ ivf_structure(Check *check)
 	ivf->reached = MemoryContextAllocExtended(CurrentMemoryContext,
 											  ivf->reached_size / 8 + 1,
 											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	ivf->last_seq = palloc0(sizeof(uint32) * ivf->meta.lists);
 	ivf->value = palloc(sizeof(float) * ivf->meta.dims);
 	ivf->complete = ivf->sound_centroids = true;
 
+	ivf->views[ivf->nviews++].meta = ivf->meta;
+	if (ivf->meta.next_generation != 0)
+	{
+		ivf->views[ivf->nviews].meta = ivf->meta;
+		ivf_meta_take_next(&ivf->views[ivf->nviews].meta);
+		ivf->views[ivf->nviews++].filling = true;
+	}
+	ivf->views[ivf->nviews - 1].open = true;
+
 	set_reached(ivf, IVF_META_BLOCK);
-	if (!reach_extents(ivf, ivf->meta.dir, ivf->meta.dir_extents, IVF_PAGE_DIR) ||
-		!reach_extents(ivf, ivf->meta.cent, ivf->meta.cent_extents, IVF_PAGE_CENT) ||
-		!reach_extents(ivf, &ivf->meta.code, ivf->meta.code_extents, IVF_PAGE_CODEC))
+	for (int i = 0; i < ivf->nviews; i++)
+	{
+		IvfMetaPageData *meta = &ivf->views[i].meta;
+
+		ivf->views[i].last_seq = palloc0(sizeof(uint32) * meta->lists);
+		if (!reach_extents(ivf, meta->dir, meta->dir_extents, IVF_PAGE_DIR) ||
+			!reach_extents(ivf, meta->cent, meta->cent_extents, IVF_PAGE_CENT))
+			return false;
+	}
+	if (!reach_extents(ivf, &ivf->meta.code, ivf->meta.code_extents, IVF_PAGE_CODEC))
 		return false;
+
+	ivf->view = &ivf->views[0];
 	if (ivf->layout.codes)
 	{
 		(void) codec_init(&ivf->codec, (CodecKind) ivf->meta.codec, ivf->meta.dims,
@@ -1064,8 +1183,20 @@ ivf_structure(Check *check)
 		ivf->distances = palloc(sizeof(float) * ivf->meta.lists);
 	}
 
-	check_lists(ivf);
-	check_rest(ivf);
+	for (int i = 0; i < ivf->nviews; i++)
+	{
+		ivf->view = &ivf->views[i];
+		if (ivf->view->filling)
+			(void) check_centroids(ivf);
+		check_lists(ivf);
+	}
+	if (!ivf->stale)
+		check_rest(ivf);
+
+	if (ivf->waiting > 0 && check->strict)
+		check_report(check, CHECK_NOTE, "pages_waiting", ivf->waiting_block, CHECK_NO_ITEM,
+					 UINT64_FORMAT " pages from here on were left by a training that came to nothing; VACUUM will make use of them.",
+					 ivf->waiting);
 
 	if (ivf->misplaced > 0)
 		check_report(check, CHECK_NOTE, "list_nearest",
@@ -1073,7 +1204,7 @@ ivf_structure(Check *check)
 					 UINT64_FORMAT " of " UINT64_FORMAT " sampled rows are not in the list of their nearest centroid; this one is in list %u, but nearest to list %u.",
 					 ivf->misplaced, ivf->sampled, ivf->misplaced_list,
 					 ivf->misplaced_nearest);
-	return true;
+	return !ivf->stale;
 }
 
 /* The same hash as check_ivf_row(); cosine distance indexes no zero vectors. */

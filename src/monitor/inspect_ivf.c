@@ -136,8 +136,8 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	Datum		efforts[IVF_NUM_TARGETS];
 	Datum		probes[IVF_NUM_TARGETS];
 	Datum		widths[IVF_NUM_TARGETS];
-	Datum		values[23];
-	bool		nulls[23] = {0};
+	Datum		values[26];
+	bool		nulls[26] = {0};
 
 	memcpy(meta, IvfPageGetMeta(page), sizeof(IvfMetaPageData));
 	ntargets = Min(meta->num_targets, IVF_NUM_TARGETS);
@@ -174,13 +174,18 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	values[21] = floats_datum(widths, ntargets);
 	for (int i = 16; i < 22; i++)
 		nulls[i] = meta->codec == CODEC_NONE;
+	values[22] = Int64GetDatum((int64) meta->next_generation);
+	values[23] = Int64GetDatum((int64) meta->next_lists);
+	nulls[22] = nulls[23] = meta->next_generation == 0;
+	values[24] = Int64GetDatum((int64) meta->retired_generation);
+	nulls[24] = meta->retired_xid == 0;
 
 	flaw = IvfPageUsed(page) != sizeof(IvfMetaPageData) ?
 		"The content has not the length of a metapage." :
 		ivf_meta_flaw(meta, MaxBlockNumber);
 	if (flaw)
-		values[22] = CStringGetTextDatum(flaw);
-	nulls[22] = flaw == NULL;
+		values[25] = CStringGetTextDatum(flaw);
+	nulls[25] = flaw == NULL;
 	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
 }
 

@@ -31,6 +31,19 @@ put(FunctionCallInfo fcinfo, const char *metric, double value)
 	monitor_put_row(fcinfo, values, nulls);
 }
 
+/* Rows of a list page that no training copied there. */
+static uint64
+rows_inserted(Page page, uint32 row_size)
+{
+	int			on_page = Min(row_size, IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
+	uint64		rows = 0;
+
+	for (int at = 0; at + on_page <= IvfPageUsed(page); at += on_page)
+		if ((((IvfRow) (IvfPageContent(page) + at))->flags & IVF_ROW_COPIED) == 0)
+			rows++;
+	return rows;
+}
+
 /* Rows and pages by kind, from a pass over all pages. */
 static void
 ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *meta)
@@ -46,6 +59,7 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 	uint64		zero = 0;
 	uint64		broken = 0;
 	uint64		empty = 0;
+	uint64		retired = 0;
 	PGAlignedBlock image;
 
 	ivf_layout(meta, &layout);
@@ -53,6 +67,7 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 	{
 		PageVerdict verdict;
 		int			n;
+		uint32		generation;
 
 		CHECK_FOR_INTERRUPTS();
 		verdict = monitor_copy_page(index, blkno, strategy, IVF_SPECIAL_SIZE, image.data);
@@ -63,13 +78,21 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 		else
 		{
 			pages[IvfPageKind(image.data)]++;
+			generation = IvfPageGetOpaque(image.data)->generation;
+			if (IvfPageKind(image.data) > IVF_PAGE_META && generation != meta->generation &&
+				(meta->next_generation == 0 || generation != meta->next_generation))
+			{
+				retired++;
+				continue;
+			}
 			if (IvfPageKind(image.data) != IVF_PAGE_LIST)
 				continue;
 			n = layout.codes ? IvfPageGetOpaque(image.data)->rows :
 				IvfPageUsed(image.data) / Min(meta->row_size,
 											  IVF_ROW_HEAD + IVF_HEAD_FLOATS * sizeof(float));
-			rows += n;
 			empty += n == 0;
+			rows += generation == meta->generation || layout.codes ? n :
+				rows_inserted(image.data, meta->row_size);
 		}
 	}
 	FreeAccessStrategy(strategy);
@@ -79,6 +102,7 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 		if (i != IVF_PAGE_CODEC || layout.codes)
 			put(fcinfo, names[i], pages[i]);
 	put(fcinfo, "pages_list_empty", empty);
+	put(fcinfo, "pages_retired", retired);
 	put(fcinfo, "pages_zero", zero);
 	put(fcinfo, "pages_broken", broken);
 }
@@ -92,8 +116,11 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 	uint64		rows = 0;
 	uint64		smallest = PG_UINT64_MAX;
 	uint64		largest = 0;
+	uint64	   *list_rows;
+	uint32		alive = 0;
 
 	ivf_meta_read(index, &meta);
+	list_rows = palloc(sizeof(uint64) * meta.lists);
 	for (uint32 list = 0; list < meta.lists; list++)
 	{
 		IvfListData entry;
@@ -103,6 +130,7 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 		if (entry.flags & IVF_LIST_SUPERSEDED)
 			continue;
 		rows += entry.rows;
+		list_rows[alive++] = entry.rows;
 		smallest = Min(smallest, entry.rows);
 		largest = Max(largest, entry.rows);
 	}
@@ -118,6 +146,11 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 	put(fcinfo, "list_rows_smallest", Min(smallest, largest));
 	put(fcinfo, "list_rows_mean", (double) rows / meta.lists_alive);
 	put(fcinfo, "list_rows_largest", largest);
+	put(fcinfo, "list_rows_spread", ivf_spread(list_rows, alive));
+	if (meta.generation > 0)
+		put(fcinfo, "list_rows_spread_at_build", meta.spread_at_build);
+	if (meta.next_generation != 0)
+		put(fcinfo, "lists_in_training", meta.next_lists);
 	for (int i = 0; i < meta.num_targets; i++)
 		put(fcinfo, psprintf("probes_for_recall_%g", meta.targets[i].recall),
 			meta.targets[i].probes);

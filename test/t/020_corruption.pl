@@ -39,12 +39,13 @@ use constant {
 my %meta = (
 	magic => 24, dims => 28, metric => 32, codec => 34, row_size => 36,
 	generation => 40, lists => 44, alive => 48, dir_extents => 52,
+	next_generation => 980, next_lists => 984, retired_generation => 1760, retired_xid => 1768,
 	cent_extents => 54, num_targets => 56, targets => 60, dir => 156,
 	cent => 540, floor => 924, code_bits => 944, code => 960);
 # special area of every page
 my %op = (
 	next => 8160, next_seq => 8164, seq => 8168, list => 8172,
-	generation => 8176, cont => 8180, unused => 8184, kind => 8188,
+	generation => 8176, cont => 8180, rows => 8184, flags => 8186, kind => 8188,
 	format => 8189, page_id => 8190);
 # directory entry, from its beginning
 my %dir = (head => 0, insert => 4, generation => 8, flags => 12,
@@ -147,7 +148,7 @@ corrupt('no file', 'l2', 'page_missing', sub { $_[0]->{data} = ''; 0 });
 # I2
 corrupt('metapage of no kind of ours', 'l2', 'page_broken', sub { poke($_[0], 0, $op{page_id}, 'S', 0xFF90); 0 });
 corrupt('list page of another extension', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{page_id}, 'S', 0xFF84); $b });
-corrupt('metapage of another version', 'l2', 'page_format', sub { poke($_[0], 0, $op{format}, 'C', 1); 0 });
+corrupt('metapage of another version', 'l2', 'page_format', sub { poke($_[0], 0, $op{format}, 'C', 99); 0 });
 corrupt('list page of another version', 'l2', 'page_format', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{format}, 'C', 0); $b });
 corrupt('page header', 'l2', 'page_unreadable', sub { my $b = filled_list($_[0]); poke($_[0], $b, 12, 'S', 65535); $b });
 corrupt('end of the hole', 'l2', 'page_broken', sub { my $b = filled_list($_[0]); poke($_[0], $b, 14, 'S', 8152); $b });
@@ -173,6 +174,12 @@ corrupt('unknown flag', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke
 corrupt('superseded by nothing', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke($_[0], $b, CONTENT + $dir{flags}, 'L', 1); poke($_[0], 0, $meta{alive}, 'L', u32($_[0], 0, $meta{alive}) - 1); $b });
 corrupt('successor without being superseded', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke($_[0], $b, CONTENT + $dir{successor}, 'L', 1); $b });
 corrupt('unused field of a list', 'l2', 'list_entry', sub { my $b = dir_block($_[0]); poke($_[0], $b, CONTENT + $dir{unused}, 'L', 1); $b });
+corrupt('generation of the directory', 'l2', 'page_generation', sub { my $b = dir_block($_[0]); poke($_[0], $b, $op{generation}, 'L', 0); $b });
+corrupt('generation of the centroids', 'l2', 'page_generation', sub { my $b = cent_block($_[0]); poke($_[0], $b, $op{generation}, 'L', 2); $b });
+corrupt('next generation without lists', 'l2', 'meta', sub { poke($_[0], 0, $meta{next_generation}, 'L', 2); 0 });
+corrupt('retired generation to come', 'l2', 'meta', sub { poke($_[0], 0, $meta{retired_xid}, 'L', 7); poke($_[0], 0, $meta{retired_generation}, 'L', 9); 0 });
+corrupt('frozen page of a list in use', 'l2', 'page_flags', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{flags}, 'S', 1); $b });
+corrupt('unknown flag of a page', 'l2', 'page_flags', sub { my $b = filled_list($_[0]); poke($_[0], $b, $op{flags}, 'S', 4); $b });
 corrupt('head of another list', 'l2', 'chain_link', sub { my $b = dir_block($_[0]); my $h = u32($_[0], $b, CONTENT + 40 + $dir{head}); poke($_[0], $b, CONTENT + $dir{head}, 'L', $h); $h });
 corrupt('directory too short', 'l2', 'page_content', sub { my $b = dir_block($_[0]); poke($_[0], $b, 12, 'S', CONTENT + 41); $b });
 corrupt('centroids too short', 'l2', 'page_content', sub { my $b = cent_block($_[0]); poke($_[0], $b, 12, 'S', CONTENT + 15); $b });
@@ -203,7 +210,7 @@ corrupt('kind of a continuation', 'long', 'row_cont', sub { my $f = shift; my $b
 corrupt('offset 0', 'l2', 'row_tid', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 0)); $b });
 corrupt('row behind the table', 'l2', 'row_tid', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 2, make_tid(0x7FFFFFFF, 1)); $b });
 corrupt('attribute area', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 1) + 6, 'S', 8); $b });
-corrupt('unused field of a row', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 2) + 12, 'L', 1); $b });
+corrupt('unknown flag of a row', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 2) + 12, 'L', 2); $b });
 corrupt('NaN in a row', 'l2', 'row_value', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 1) + 20, 'L', 0x7FC00000); $b });
 corrupt('infinity in a long row', 'long', 'row_value', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CONT }); poke($f, $b, CONTENT, 'L', 0x7F800000); u32($f, $b, $op{next}) });
 corrupt('norm of a row', 'l2', 'row_norm', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 1) + 8, 'f', 1); $b });
@@ -227,11 +234,11 @@ corrupt('TID of a removed row', 'l2', 'heap_unused', sub { my $b = filled_list($
 corrupt('TID behind the line pointers', 'l2', 'heap_unused', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 290)); $b });
 
 # ivfpq: rq has 271 rows a page, whose factors begin at 1628 and codes at 3796; pq has codebooks
-sub codes { my $f = shift; return first_block($f, sub { kind($f, $_[0]) == LIST && (u32($f, $_[0], $op{unused}) & 0xFFFF) > 1 }) }
+sub codes { my $f = shift; return first_block($f, sub { kind($f, $_[0]) == LIST && (u32($f, $_[0], $op{rows}) & 0xFFFF) > 1 }) }
 corrupt('bits of the codes', 'rq', 'meta', sub { poke($_[0], 0, $meta{code_bits}, 'S', 3); 0 });
 corrupt('codebooks behind the end', 'pq', 'meta', sub { poke($_[0], 0, $meta{code} + 4, 'L', 4_000_000); 0 });
-corrupt('rows that do not fit', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, $op{unused}, 'S', 272); $b });
-corrupt('packed rows', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, $op{unused} + 2, 'S', 32); $b });
+corrupt('rows that do not fit', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, $op{rows}, 'S', 272); $b });
+corrupt('unknown flag of a page of codes', 'rq', 'page_flags', sub { my $b = codes($_[0]); poke($_[0], $b, $op{flags}, 'S', 4); $b });
 corrupt('codes cut off', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, 12, 'S', CONTENT + 3000); $b });
 corrupt('NaN as factor', 'rq', 'row_factors', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 1628, 'L', 0x7FC00000); $b });
 corrupt('one bit of a factor', 'rq', 'heap_value', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 1632, 'L', u32($_[0], $b, CONTENT + 1632) ^ 1); $b });
@@ -239,7 +246,7 @@ corrupt('one bit of a code', 'rq', 'heap_value', sub { my $b = codes($_[0]); pok
 corrupt('codes exchanged', 'rq', 'heap_value', sub { my $b = codes($_[0]); my ($x, $y) = map { substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6 * $_, 6) } 0, 1; substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 12) = $y . $x; $b });
 corrupt('TID of a code twice', 'rq', 'row_duplicate', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6, 6) = substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6); $b });
 corrupt('offset 0 of a code', 'rq', 'row_tid', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6) = make_tid(0, 0); $b });
-corrupt('a code less', 'rq', 'heap_missing', sub { my $b = codes($_[0]); poke($_[0], $b, $op{unused}, 'S', (u32($_[0], $b, $op{unused}) & 0xFFFF) - 1); 'none' });
+corrupt('a code less', 'rq', 'heap_missing', sub { my $b = codes($_[0]); poke($_[0], $b, $op{rows}, 'S', (u32($_[0], $b, $op{rows}) & 0xFFFF) - 1); 'none' });
 corrupt('NaN in a codebook', 'pq', 'codec', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, CONTENT, 'L', 0x7FC00000); $b });
 corrupt('a codebook cut off', 'pq', 'page_content', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, 12, 'S', CONTENT + 8); $b });
 corrupt('kind of a codebook', 'pq', 'page_kind', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, $op{kind}, 'C', LIST); $b });
@@ -346,7 +353,7 @@ sub mutate
 	if ($how < 0.25)
 	{
 		my $name = any(sort keys %op);
-		my $t = { kind => 'C', format => 'C', page_id => 'S' }->{$name} // 'L';
+		my $t = { kind => 'C', format => 'C', page_id => 'S', rows => 'S', flags => 'S' }->{$name} // 'L';
 		my $v = odd_number($f, $blk);
 		$v = any(0 .. 6, 255) if $name eq 'kind';
 		$v &= 0xFF if $t eq 'C';

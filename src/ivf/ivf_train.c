@@ -1,0 +1,783 @@
+/*-------------------------------------------------------------------------
+ *
+ * ivf_train.c
+ *	  Training in VACUUM: an index born empty gets lists, one that has outgrown
+ *	  its lists gets new ones.
+ *
+ * The rows of the index are sampled, centroids found, and an empty generation of
+ * lists written beside the old one.  One record on the metapage sends inserts
+ * there.  Then the old lists are closed page by page, and their rows sorted and
+ * copied, marked as copies; scans go on reading the old lists, and of the new ones
+ * what is no copy.  One more record makes the new generation the only one.  The
+ * old pages stay until no scan can be in them: a later VACUUM frees them.
+ *
+ * Rows of the old lists stay where they are, so nothing moves behind
+ * ambulkdelete: while VACUUM works on a table no other may, and this one has
+ * ended its passes when it comes here.  README.md has the states, and what a
+ * crash or a cancel leaves in each.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/transam.h"
+#include "commands/vacuum.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "postmaster/autovacuum.h"
+#include "utils/memutils.h"
+
+#include "am/point.h"
+#include "compat.h"
+#include "ivf/ivf_private.h"
+#include "kernel/kernel.h"
+#include "quant/assign.h"
+#include "quant/kmeans.h"
+#include "quant/random.h"
+
+/*
+ * When to train: with so many rows, and so many for each list.  Below, one list
+ * read whole is as quick (ivf_choose_lists()), or the centroids are poor.
+ */
+#define TRAIN_ROWS_MIN		1000
+#define TRAIN_ROWS_PER_LIST	32
+
+/*
+ * When to train anew: grown to so many times the rows, or the lists grown so much
+ * more unequal.  README.md has the measurement.
+ */
+#define RETRAIN_GROWTH		2
+#define RETRAIN_SPREAD		1.5
+
+#define SAMPLE_SEED			0x7472616E
+
+/* k-means and assignment touch no page, so they pay for their time like this. */
+#define COST_OF_A_MOMENT	20
+
+typedef struct IvfTraining
+{
+	IndexVacuumInfo *info;
+	Relation	index;
+	Size		memory;
+	IvfLayout	layout;
+	IvfMetaPageData old;		/* as if there were no new lists */
+	IvfMetaPageData new;		/* as if there were no old ones */
+	float	   *centroids;
+	IvfListData *entries;		/* of the new lists: rows, for the calibration */
+
+	/* sampled rows; unit length unless the metric is L2 */
+	int			n;
+	float	   *sample;
+
+	/* calibration */
+	int			nqueries;
+	float	   *queries;
+	float		copy_distance;
+	IvfNeighbor *nearest;
+
+	/* copying: rows gathered into blocks, then sorted */
+	Tuplesortstate *sort;
+	TupleTableSlot *slot;
+	Size		slot_size;
+	int			block_rows;
+	int			nblock;
+	char	   *block;
+	uint32	   *lists;
+	float	   *distances;
+	char	   *assign;			/* prepared centroids */
+	char	   *assign_queries;
+	void	   *scratch;
+	uint64		copied;
+} IvfTraining;
+
+/* In the loops of plain C that touch no page. */
+static void
+pause_training(void *arg)
+{
+	if (VacuumCostActive)
+		VacuumCostBalance += COST_OF_A_MOMENT;
+	VACUUM_DELAY_POINT();
+}
+
+/* ---- pages of the new generation, which nobody else looks at ---- */
+
+/* Give a zeroed block its page. */
+static void
+write_page(Relation index, BlockNumber blkno, uint8 kind, uint32 generation,
+		   const void *content, Size bytes)
+{
+	PageVerdict verdict;
+	Buffer		buf;
+	PageEdit	edit;
+	Page		page;
+
+	VACUUM_DELAY_POINT();
+	buf = page_read_any(index, blkno, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE, NULL,
+						&verdict);
+	page_edit_begin(&edit, index, false);
+	page = page_edit_add(&edit, buf, true);
+	page_init(page, IVF_SPECIAL_SIZE, kind);
+	IvfPageGetOpaque(page)->generation = generation;
+	memcpy(IvfPageContent(page), content, bytes);
+	IvfPageSetUsed(page, bytes);
+	page_edit_commit(&edit);
+	page_release(buf);
+}
+
+/* The head of each list, an empty page. */
+static void
+write_heads(IvfTraining *training)
+{
+	Relation	index = training->index;
+	IvfMetaPageData *new = &training->new;
+
+	for (uint32 list = 0; list < new->lists; list++)
+	{
+		IvfListData *entry = &training->entries[list];
+		PageEdit	edit;
+		Buffer		buf;
+
+		VACUUM_DELAY_POINT();
+		buf = page_new(index, MAIN_FORKNUM, IVF_SPECIAL_SIZE, false);
+		page_edit_begin(&edit, index, false);
+		ivf_page_init_list(page_edit_add(&edit, buf, true), &training->layout,
+						   IVF_PAGE_LIST, list, new->generation, 1);
+		page_edit_commit(&edit);
+		entry->head = entry->insert = BufferGetBlockNumber(buf);
+		entry->generation = new->generation;
+		entry->pages = 1;
+		page_release(buf);
+	}
+}
+
+static void
+write_directory(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	uint32		blocks = (new->lists + IVF_LISTS_PER_PAGE - 1) / IVF_LISTS_PER_PAGE;
+	BlockNumber start = page_new_run(training->index, blocks);
+
+	for (uint32 i = 0; i < blocks; i++)
+	{
+		uint32		first = i * IVF_LISTS_PER_PAGE;
+
+		write_page(training->index, start + i, IVF_PAGE_DIR, new->generation,
+				   &training->entries[first],
+				   Min(new->lists - first, IVF_LISTS_PER_PAGE) * sizeof(IvfListData));
+	}
+	new->dir_extents = ivf_extents_add(new->dir, 0, 0, start, blocks);
+}
+
+static void
+write_centroids(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	uint32		dims = new->dims;
+	uint32		per_page = ivf_centroids_per_page(dims);
+	uint32		pages = ivf_pages_per_centroid(dims);
+	uint32		blocks = per_page > 0 ? (new->lists + per_page - 1) / per_page : new->lists * pages;
+	BlockNumber start = page_new_run(training->index, blocks);
+
+	for (uint32 i = 0; i < blocks; i++)
+	{
+		/* page i: from that float on, so many */
+		Size		first = per_page > 0 ? (Size) i * per_page * dims :
+			(Size) (i / pages) * dims + (i % pages) * IVF_CONT_FLOATS;
+		Size		n = per_page > 0 ? Min(per_page, new->lists - i * per_page) * dims :
+			Min(dims - (i % pages) * IVF_CONT_FLOATS, IVF_CONT_FLOATS);
+
+		write_page(training->index, start + i, IVF_PAGE_CENT, new->generation,
+				   training->centroids + first, n * sizeof(float));
+	}
+	new->cent_extents = ivf_extents_add(new->cent, 0, 0, start, blocks);
+}
+
+/* One record: inserts go to the new lists, scans read them as well. */
+static void
+begin_generation(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	PageEdit	edit;
+	Buffer		buf;
+	IvfMetaPage meta = ivf_meta_edit(training->index, &edit, &buf);
+
+	meta->next_generation = new->generation;
+	meta->next_lists = new->lists;
+	meta->next_dir_extents = new->dir_extents;
+	meta->next_cent_extents = new->cent_extents;
+	memcpy(meta->next_dir, new->dir, sizeof(meta->next_dir));
+	memcpy(meta->next_cent, new->cent, sizeof(meta->next_cent));
+	ivf_meta_commit(&edit, buf);
+}
+
+/*
+ * One record: the new lists are the only ones.  Whoever read the metapage before
+ * it has a snapshot or a transaction ID older than the next one now.
+ */
+static void
+end_generation(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	PageEdit	edit;
+	Buffer		buf;
+	IvfMetaPage meta = ivf_meta_edit(training->index, &edit, &buf);
+
+	meta->retired_generation = meta->generation;
+	meta->retired_xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+	ivf_meta_take_next(meta);
+	meta->rows = meta->rows_at_build = new->rows;
+	meta->num_targets = new->num_targets;
+	memcpy(meta->targets, new->targets, sizeof(meta->targets));
+	meta->nearest_floor = new->nearest_floor;
+	meta->spread_at_build = new->spread_at_build;
+	ivf_meta_commit(&edit, buf);
+}
+
+/* ---- the old lists ---- */
+
+static inline IvfRow
+row_at(IvfRow rows, uint32 row_size, int i)
+{
+	return (IvfRow) ((char *) rows + (Size) i * row_size);
+}
+
+/*
+ * Rows of a page of the old lists that lies at blkno, copied into rows (a page
+ * full of them); 0 where there is none.  Where a row takes several pages it is
+ * made whole.
+ */
+static int
+read_rows(IvfTraining *training, BlockNumber blkno, Page page, IvfRow rows, Buffer *buf)
+{
+	IvfMetaPageData *old = &training->old;
+	int			n = ivf_page_rows(training->index, blkno, page, &training->layout);
+	IvfPageOpaque opaque = IvfPageGetOpaque(page);
+	uint32		list = opaque->list;
+	uint32		seq = opaque->seq;
+
+	for (int i = 0; i < n && old->row_size <= IVF_PAGE_CAPACITY; i++)
+		ivf_page_get_row(page, &training->layout, i, (char *) row_at(rows, old->row_size, i));
+	page_release(*buf);
+	*buf = InvalidBuffer;
+	if (n > 0 && old->row_size > IVF_PAGE_CAPACITY &&
+		!ivf_row_read(training->index, old, blkno, list, seq, rows))
+		return 0;
+	return n;
+}
+
+/*
+ * Sample max_n rows of the old lists, in random order, in one pass over the
+ * file (Knuth's selection sampling; the metapage says how many rows there are).
+ */
+static void
+sample_lists(IvfTraining *training, int max_n)
+{
+	IvfMetaPageData *old = &training->old;
+	Relation	index = training->index;
+	int			dims = old->dims;
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	IvfRow		rows = palloc(Max(BLCKSZ, old->row_size));
+	float	   *swap = palloc(sizeof(float) * dims);
+	uint64		random = SAMPLE_SEED;
+	uint64		seen = 0;
+
+	training->n = 0;
+	training->sample = palloc_extended(sizeof(float) * dims * max_n, MCXT_ALLOC_HUGE);
+	for (BlockNumber blkno = 0; blkno < nblocks && training->n < max_n; blkno++)
+	{
+		PageVerdict verdict;
+		Buffer		buf;
+		Page		page;
+		int			n;
+
+		VACUUM_DELAY_POINT();
+		buf = page_read_any(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE,
+							training->info->strategy, &verdict);
+		page = BufferGetPage(buf);
+		if (verdict != PAGE_OK || IvfPageKind(page) != IVF_PAGE_LIST ||
+			IvfPageGetOpaque(page)->generation != old->generation)
+		{
+			page_release(buf);
+			continue;
+		}
+		n = read_rows(training, blkno, page, rows, &buf);
+		for (int i = 0; i < n && seen < old->rows && training->n < max_n; i++, seen++)
+		{
+			IvfRow		row = row_at(rows, old->row_size, i);
+			float	   *to = training->sample + (Size) training->n * dims;
+			double		scale = 1;
+
+			if (random_below(&random, old->rows - seen) >= max_n - training->n)
+				continue;
+			if (old->metric != METRIC_L2)
+				scale = 1 / sqrt(kernel->normsq_double(row->value, dims));
+			if (!isfinite(scale))
+				continue;		/* it has no direction */
+			for (int j = 0; j < dims; j++)
+				to[j] = row->value[j] * scale;
+			training->n++;
+		}
+	}
+
+	for (int i = training->n - 1; i > 0; i--)
+	{
+		float	   *a = training->sample + (Size) i * dims;
+		float	   *b = training->sample + (Size) random_below(&random, i + 1) * dims;
+
+		memcpy(swap, a, sizeof(float) * dims);
+		memmove(a, b, sizeof(float) * dims);
+		memcpy(b, swap, sizeof(float) * dims);
+	}
+	pfree(rows);
+	pfree(swap);
+}
+
+/* Find the new lists of gathered rows, and hand them to the sort. */
+static void
+flush_block(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	Size		ld = training->slot_size / sizeof(float);
+	float	   *values = (float *) (training->block + VARHDRSZ + IVF_ROW_HEAD);
+
+	if (training->nblock == 0)
+		return;
+	assign_rows(training->assign, values, ld, NULL, training->nblock, training->lists,
+				NULL, training->scratch, pause_training, NULL);
+	if (training->nqueries > 0)
+		assign_distances(training->assign_queries, values, ld, training->nblock,
+						 training->distances, training->nqueries, training->scratch,
+						 pause_training, NULL);
+	for (int i = 0; i < training->nblock; i++)
+	{
+		char	   *datum = training->block + i * training->slot_size;
+		IvfRow		row = (IvfRow) (datum + VARHDRSZ);
+		uint32		list = training->lists[i];
+
+		ivf_calibration_add_row(training->nearest, training->nqueries, (Metric) new->metric,
+								row->normsq, training->distances + (Size) i * training->nqueries,
+								training->copy_distance, list);
+		training->entries[list].rows++;
+
+		ExecClearTuple(training->slot);
+		training->slot->tts_values[0] = Int32GetDatum((int32) list);
+		training->slot->tts_isnull[0] = false;
+		training->slot->tts_values[1] = PointerGetDatum(datum);
+		training->slot->tts_isnull[1] = false;
+		ExecStoreVirtualTuple(training->slot);
+		tuplesort_puttupleslot(training->sort, training->slot);
+	}
+	training->copied += training->nblock;
+	training->nblock = 0;
+}
+
+/*
+ * Close a list, page by page from its head, and hand its rows to the sort.  A
+ * page that an insert could still use (one with room, or the last one, which can
+ * get a successor) is frozen; then its rows, and those of a full page anyway, are
+ * what they will be until a later VACUUM.  An insert that comes to a frozen page
+ * reads the metapage again, which has named the new lists before.
+ */
+static void
+close_list(IvfTraining *training, uint32 list, IvfRow rows)
+{
+	IvfMetaPageData *old = &training->old;
+	Relation	index = training->index;
+	IvfListData entry;
+	BlockNumber blkno;
+	uint32		seq = 1;
+
+	ivf_list_read(index, old, list, &entry);
+	blkno = entry.head;
+	while (blkno != InvalidBlockNumber)
+	{
+		BlockNumber at = blkno;
+		Buffer		buf;
+		Page		page;
+		IvfPageOpaque opaque;
+		int			n;
+
+		VACUUM_DELAY_POINT();
+		buf = page_read(index, blkno, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE);
+		page = BufferGetPage(buf);
+		opaque = IvfPageGetOpaque(page);
+		/* nobody but VACUUM takes pages out of a chain */
+		if (IvfPageKind(page) != IVF_PAGE_LIST || opaque->list != list ||
+			opaque->generation != old->generation || opaque->seq != seq ||
+			(opaque->next != InvalidBlockNumber && opaque->next_seq <= seq))
+			page_corrupted(index, blkno, "Expected page %u of list %u.", seq, list);
+
+		n = ivf_page_rows(index, blkno, page, &training->layout);
+		if ((n < training->layout.max_rows || opaque->next == InvalidBlockNumber) &&
+			(opaque->flags & IVF_PAGE_FROZEN) == 0)
+		{
+			PageEdit	edit;
+
+			page_edit_begin(&edit, index, false);
+			IvfPageGetOpaque(page_edit_add(&edit, buf, false))->flags |= IVF_PAGE_FROZEN;
+			page_edit_commit(&edit);
+		}
+		blkno = opaque->next;
+		seq = opaque->next_seq;
+		n = read_rows(training, at, page, rows, &buf);
+
+		for (int i = 0; i < n; i++)
+		{
+			char	   *datum = training->block + training->nblock * training->slot_size;
+			IvfRow		row = (IvfRow) (datum + VARHDRSZ);
+
+			SET_VARSIZE(datum, training->slot_size);
+			memcpy(row, row_at(rows, old->row_size, i), old->row_size);
+			row->flags |= IVF_ROW_COPIED;
+			if (++training->nblock == training->block_rows)
+				flush_block(training);
+		}
+	}
+}
+
+/* Write the sorted rows to their lists, a page full of them at a time. */
+static void
+write_copies(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsMinimalTuple);
+	int			max_rows = training->layout.max_rows;
+	IvfRow		rows = palloc((Size) max_rows * new->row_size);
+	uint32		list = 0;
+	int			n = 0;
+	uint64		written = 0;
+
+	for (;;)
+	{
+		bool		more = tuplesort_gettupleslot(training->sort, true, false, slot, NULL);
+		bool		isnull;
+		uint32		next = more ? (uint32) DatumGetInt32(slot_getattr(slot, 1, &isnull)) : 0;
+
+		if (n > 0 && (!more || next != list || n == max_rows))
+		{
+			VACUUM_DELAY_POINT();
+			if (!ivf_list_append(training->index, new, list, (const char *) rows, n))
+				elog(ERROR, "list %u of a new training generation is frozen", list);
+			n = 0;
+		}
+		if (!more)
+			break;
+		if (written++ == training->copied / 2)
+			VECDB_POINT(POINT_TRAIN_HALF);
+		list = next;
+		memcpy(row_at(rows, new->row_size, n++),
+			   VARDATA_ANY(DatumGetByteaPP(slot_getattr(slot, 2, &isnull))), new->row_size);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	pfree(rows);
+}
+
+/* Copy all rows of the old lists to the new ones. */
+static void
+copy_rows(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	int			lists = (int) new->lists;
+	int			dims = (int) new->dims;
+	bool		ip = new->metric != METRIC_L2;
+	IvfRow		rows = palloc(Max(BLCKSZ, new->row_size));
+
+	training->slot_size = VARHDRSZ + new->row_size;
+	training->block_rows = assign_block_rows(dims);
+	training->block = palloc(training->slot_size * training->block_rows);
+	training->lists = palloc(sizeof(uint32) * training->block_rows);
+	training->distances = palloc(sizeof(float) * training->block_rows * Max(training->nqueries, 1));
+	training->scratch = palloc_extended(Max(assign_scratch_size(lists, dims),
+											assign_scratch_size(Max(training->nqueries, 1), dims)),
+										MCXT_ALLOC_HUGE);
+	training->assign = palloc_extended(assign_size(lists, dims), MCXT_ALLOC_HUGE);
+	assign_prepare(training->assign, training->centroids, lists, dims, ip, training->scratch);
+	if (training->nqueries > 0)
+	{
+		training->assign_queries = palloc(assign_size(training->nqueries, dims));
+		assign_prepare(training->assign_queries, training->queries, training->nqueries, dims,
+					   ip, training->scratch);
+	}
+	training->nearest = palloc(sizeof(IvfNeighbor) * IVF_CALIBRATION_K * Max(training->nqueries, 1));
+	ivf_calibration_reset(training->nearest, training->nqueries);
+	training->slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsVirtual);
+	training->sort = ivf_sort_begin((int) Max(training->memory / 1024 / 2, 64), NULL);
+
+	for (uint32 list = 0; list < training->old.lists; list++)
+		close_list(training, list, rows);
+	flush_block(training);
+	VECDB_POINT(POINT_TRAIN_FROZEN);
+	tuplesort_performsort(training->sort);
+	write_copies(training);
+
+	tuplesort_end(training->sort);
+	ExecDropSingleTupleTableSlot(training->slot);
+}
+
+/* Say how far to search for which recall, and what the lists look like. */
+static void
+measure_lists(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	uint64	   *rows = palloc(sizeof(uint64) * new->lists);
+
+	new->rows = 0;
+	for (uint32 list = 0; list < new->lists; list++)
+	{
+		IvfListData entry;
+
+		/* what came meanwhile the next VACUUM will count, what came before it has */
+		VACUUM_DELAY_POINT();
+		ivf_list_read(training->index, new, list, &entry);
+		training->entries[list].rows += entry.rows;
+		rows[list] = training->entries[list].rows;
+		new->rows += rows[list];
+	}
+	new->spread_at_build = ivf_spread(rows, new->lists);
+	ivf_calibrate(new, training->entries, training->centroids, training->queries,
+				  training->nqueries, training->nearest, 1);
+	pfree(rows);
+}
+
+/* The directory learns the rows; pages and hints it has from the copying. */
+static void
+tell_directory(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	uint64	   *rows = palloc(sizeof(uint64) * new->lists);
+	uint32	   *pages = palloc(sizeof(uint32) * new->lists);
+	BlockNumber *insert = palloc(sizeof(BlockNumber) * new->lists);
+	int			max_rows = training->layout.max_rows;
+
+	for (uint32 list = 0; list < new->lists; list++)
+	{
+		rows[list] = training->entries[list].rows;
+		pages[list] = (uint32) Max((rows[list] + max_rows - 1) / max_rows, 1);
+		insert[list] = InvalidBlockNumber;
+	}
+	(void) ivf_list_set_counts(training->index, new, rows, pages, insert);
+	pfree(rows);
+	pfree(pages);
+	pfree(insert);
+}
+
+/* ---- when, and how many lists ---- */
+
+/* Lists that the rows of the index ask for. */
+static int
+wanted_lists(Relation index, const IvfMetaPageData *meta)
+{
+	int			option = ivf_option_lists(index);
+
+	return option > 0 ? option :
+		ivf_choose_lists((double) meta->rows, ivf_rows_per_page(meta->row_size, false), false);
+}
+
+/* Is it time to train?  VACUUM has just counted the rows. */
+static bool
+is_due(Relation index, const IvfMetaPageData *meta, int wanted)
+{
+	uint64	   *rows;
+	double		spread;
+
+	if (wanted < 2 || meta->rows < TRAIN_ROWS_MIN || meta->retired_xid != 0)
+		return false;
+	if (meta->generation == 0)
+		return meta->rows >= (uint64) wanted * TRAIN_ROWS_PER_LIST;
+	if (meta->rows >= Max(meta->rows_at_build, 1) * RETRAIN_GROWTH)
+		return true;
+	if (meta->lists < 2)
+		return false;
+
+	rows = palloc(sizeof(uint64) * meta->lists);
+	for (uint32 list = 0; list < meta->lists; list++)
+	{
+		IvfListData entry;
+
+		VACUUM_DELAY_POINT();
+		ivf_list_read(index, meta, list, &entry);
+		rows[list] = entry.rows;
+	}
+	spread = ivf_spread(rows, meta->lists);
+	pfree(rows);
+	return spread >= Max(meta->spread_at_build, 1) * RETRAIN_SPREAD;
+}
+
+/*
+ * Memory of k-means, and later of the assignment, for so many lists, the sample
+ * not counted.
+ */
+static Size
+memory_for(const KMeansParams *kmeans, int nqueries)
+{
+	Size		vector = mul_size(sizeof(float), kmeans->dim);
+	Size		total = kmeans_workspace_size(kmeans);
+
+	total = add_size(total, mul_size(vector, kmeans->k));
+	total = add_size(total, assign_size(kmeans->k, kmeans->dim));
+	total = add_size(total, assign_scratch_size(kmeans->k, kmeans->dim));
+	return add_size(total, mul_size(2 * vector, nqueries));
+}
+
+/* Sample and find centroids.  False: not with this memory, or not of these rows. */
+static bool
+find_centroids(IvfTraining *training, int wanted)
+{
+	IvfMetaPageData *new = &training->new;
+	KMeansParams kmeans = {0};
+	void	   *workspace;
+
+	sample_lists(training, ivf_sample_size(wanted, (double) training->old.rows, new->dims,
+										   0, training->memory / 2));
+	if (training->n < 2)
+		return false;
+	kmeans.n = training->n;
+	kmeans.dim = new->dims;
+	kmeans.k = Min(Min(wanted, training->n), IVF_MAX_LISTS);
+	kmeans.spherical = new->metric != METRIC_L2 ||
+		ivf_all_unit_length(training->sample, training->n, new->dims);
+	kmeans.max_iterations = IVF_KMEANS_ITERATIONS;
+	kmeans.seed = IVF_KMEANS_SEED;
+	kmeans.participants = 1;
+	while (memory_for(&kmeans, training->nqueries) > training->memory)
+	{
+		if (kmeans.k == 2 || ivf_option_lists(training->index) > 0)
+		{
+			ereport(WARNING,
+					(errmsg("ivfflat index \"%s\" was not trained: memory required is %zu MB, maintenance_work_mem is %zu MB",
+							RelationGetRelationName(training->index),
+							memory_for(&kmeans, training->nqueries) / (1024 * 1024) + 1,
+							training->memory / (1024 * 1024)),
+					 errhint("Increase maintenance_work_mem, or decrease lists.")));
+			return false;
+		}
+		kmeans.k = Max(kmeans.k / 2, 2);
+	}
+
+	workspace = palloc_extended(kmeans_workspace_size(&kmeans), MCXT_ALLOC_HUGE);
+	training->centroids = palloc_extended(sizeof(float) * kmeans.dim * kmeans.k, MCXT_ALLOC_HUGE);
+	kmeans_init(workspace, &kmeans);
+	new->lists = new->lists_alive = kmeans_run(workspace, 0, training->sample, training->centroids,
+											   NULL, pause_training, NULL);
+	pfree(workspace);
+	return true;
+}
+
+/* Keep some of the sample as queries, and let the rest go. */
+static void
+take_queries(IvfTraining *training)
+{
+	int			dims = training->new.dims;
+
+	training->queries = palloc(sizeof(float) * dims * Max(training->nqueries, 1));
+	training->nqueries = ivf_calibration_queries(training->sample, training->n, training->nqueries,
+												 dims, (Metric) training->new.metric,
+												 training->queries, &training->copy_distance);
+	pfree(training->sample);
+	training->sample = NULL;
+}
+
+static Size
+vacuum_memory(void)
+{
+	int			kb = maintenance_work_mem;
+
+	if (AmAutoVacuumWorkerProcess() && autovacuum_work_mem != -1)
+		kb = autovacuum_work_mem;
+	return (Size) kb * 1024;
+}
+
+/* Write the lists of a new generation, and send inserts there. */
+static void
+begin_training(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+
+	new->generation = training->old.generation + 1;
+	memset(new->dir, 0, sizeof(new->dir));
+	memset(new->cent, 0, sizeof(new->cent));
+	training->entries = palloc0(sizeof(IvfListData) * new->lists);
+	write_heads(training);
+	write_directory(training);
+	write_centroids(training);
+	VECDB_POINT(POINT_TRAIN_WRITTEN);
+	begin_generation(training);
+	VECDB_POINT(POINT_TRAIN_BEGUN);
+}
+
+/* Take up one that was interrupted: its lists are there, the copies are not. */
+static void
+resume_training(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+
+	ivf_meta_take_next(new);
+	training->entries = palloc0(sizeof(IvfListData) * new->lists);
+	training->centroids = palloc_extended(sizeof(float) * new->dims * new->lists,
+										  MCXT_ALLOC_HUGE);
+	ivf_centroids_read(training->index, new, 0, new->lists, training->centroids);
+}
+
+/*
+ * Train the index if it is due, or go on with a training that was interrupted.
+ * Called at the end of VACUUM's work on the index, which has counted the rows
+ * and removed what an interrupted training left.
+ */
+void
+ivf_train(IndexVacuumInfo *info)
+{
+	Relation	index = info->index;
+	IvfTraining training = {0};
+	MemoryContext context;
+	MemoryContext old;
+	bool		resume;
+	int			wanted;
+
+	training.info = info;
+	training.index = index;
+	ivf_meta_read(index, &training.old);
+	/*
+	 * ivfpq is not trained yet: its codes were made for the centroids they have,
+	 * and have no mark that says which are copies.
+	 */
+	if (training.old.codec != CODEC_NONE)
+		return;
+	ivf_layout(&training.old, &training.layout);
+	resume = training.old.next_generation != 0;
+	wanted = wanted_lists(index, &training.old);
+	if (!resume && !is_due(index, &training.old, wanted))
+		return;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "ivfflat training",
+									ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	training.memory = vacuum_memory();
+	training.new = training.old;
+	training.nqueries = (int) Min(training.memory / 16 / (sizeof(float) * training.old.dims),
+								  IVF_CALIBRATION_QUERIES);
+
+	if (resume)
+	{
+		resume_training(&training);
+		sample_lists(&training, Max(training.nqueries, 1));
+	}
+	if (resume || find_centroids(&training, wanted))
+	{
+		take_queries(&training);
+		if (!resume)
+			begin_training(&training);
+		copy_rows(&training);
+		measure_lists(&training);
+		tell_directory(&training);
+		VECDB_POINT(POINT_TRAIN_COPIED);
+		end_generation(&training);
+		ereport(info->message_level,
+				(errmsg("ivfflat index \"%s\" was trained: " UINT64_FORMAT " rows in %u lists, generation %u",
+						RelationGetRelationName(index), training.new.rows,
+						training.new.lists, training.new.generation)));
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}

@@ -383,10 +383,11 @@ next_low(const HnswScanState *state)
 
 /*
  * The bound to hand out with a node that the search found.  False: it came too
- * late for strict order.
+ * late for strict order.  Rows that share a node may differ in the last bits of their
+ * distance, so only a row alone in its node has its place for certain.
  */
 static bool
-next_bound(HnswScanState *state, float distance, float error, float norm, double *bound)
+next_bound(HnswScanState *state, float distance, float error, float norm, bool alone, double *bound)
 {
 	double		own;
 	double		high;
@@ -403,7 +404,7 @@ next_bound(HnswScanState *state, float distance, float error, float norm, double
 		state->high = get_float8_infinity();
 		return true;
 	}
-	if (own >= state->high && own >= state->bound && high <= next_low(state))
+	if (alone && own >= state->high && own >= state->bound && high <= next_low(state))
 	{
 		state->row_certain = true;
 		state->high = high;
@@ -586,7 +587,7 @@ next_node(IndexScanDesc scan, HnswScanState *state, double *bound)
 				continue;
 		}
 		if (state->finishing ? !last_bound(state, own, bound) :
-			!next_bound(state, distance, visit.error, visit.norm, bound))
+			!next_bound(state, distance, visit.error, visit.norm, visit.chunk_offset == 0, bound))
 		{
 			state->dropped += state->tids.n;
 			state->tids.n = 0;

@@ -134,23 +134,9 @@ options_init(void)
 					   OPTION_UNSET, 0.01, 1.0, ShareUpdateExclusiveLock);
 }
 
-bytea *
-ivfflat_reloptions(Datum reloptions, bool validate)
-{
-	static const relopt_parse_elt table[] = {
-		{"lists", RELOPT_TYPE_INT, offsetof(IvfOptions, lists)},
-		{"probes", RELOPT_TYPE_INT, offsetof(IvfOptions, probes)},
-		{"max_probes", RELOPT_TYPE_INT, offsetof(IvfOptions, max_probes)},
-		{"iterative_scan", RELOPT_TYPE_ENUM, offsetof(IvfOptions, iterative_scan)},
-		{"target_recall", RELOPT_TYPE_REAL, offsetof(IvfOptions, target_recall)},
-	};
-
-	return (bytea *) build_reloptions(reloptions, validate, ivfflat_relopt_kind,
-									  sizeof(IvfOptions), table, lengthof(table));
-}
-
-bytea *
-ivfpq_reloptions(Datum reloptions, bool validate)
+/* Of ivfflat and ivfpq: an option that the kind lacks is refused, or left 0. */
+static bytea *
+ivf_reloptions(Datum reloptions, bool validate, relopt_kind kind)
 {
 	static const relopt_parse_elt table[] = {
 		{"lists", RELOPT_TYPE_INT, offsetof(IvfOptions, lists)},
@@ -165,8 +151,20 @@ ivfpq_reloptions(Datum reloptions, bool validate)
 		{"rerank_k", RELOPT_TYPE_INT, offsetof(IvfOptions, rerank_k)},
 	};
 
-	return (bytea *) build_reloptions(reloptions, validate, ivfpq_relopt_kind,
+	return (bytea *) build_reloptions(reloptions, validate, kind,
 									  sizeof(IvfOptions), table, lengthof(table));
+}
+
+bytea *
+ivfflat_reloptions(Datum reloptions, bool validate)
+{
+	return ivf_reloptions(reloptions, validate, ivfflat_relopt_kind);
+}
+
+bytea *
+ivfpq_reloptions(Datum reloptions, bool validate)
+{
+	return ivf_reloptions(reloptions, validate, ivfpq_relopt_kind);
 }
 
 /* The options "quantizer" (CodecKind), "bits" and "m" of an ivfpq index, or OPTION_UNSET. */
@@ -178,13 +176,6 @@ ivfpq_build_options(Relation index, int *kind, int *bits, int *m)
 	*kind = options ? options->quantizer : OPTION_UNSET;
 	*bits = options ? options->bits : OPTION_UNSET;
 	*m = options ? options->m : OPTION_UNSET;
-}
-
-/* Bits of a rabitq code for each dimension, when nobody said. */
-int
-ivfpq_default_bits(int dims)
-{
-	return 2;
 }
 
 /* The option "lists", or OPTION_UNSET. */
@@ -203,9 +194,28 @@ said_by_session(GucSource source)
 }
 
 /*
- * Who decides the effort: the strongest of those who gave probes or a target;
- * probes before a target at the same strength; the default target at last.
+ * Who decides the effort: the strongest of those who gave a number (of probes,
+ * of candidates) or a target; the number before the target at the same strength;
+ * the default target at last.  *number is 0 where a target rules.
  */
+static void
+choose_effort(int setting, GucSource source, int option, double option_target,
+			  int *number, double *target)
+{
+	*number = 0;
+	*target = vecdb_target_recall;
+	if (said_by_session(source))
+		*number = setting;
+	else if (said_by_session(vecdb_target_recall_source))
+		 /* the setting's value stands */ ;
+	else if (option != OPTION_UNSET)
+		*number = option;
+	else if (option_target != OPTION_UNSET)
+		*target = option_target;
+	else if (source > PGC_S_DYNAMIC_DEFAULT)
+		*number = setting;
+}
+
 void
 ivf_search_options(Relation index, bool ivfpq, IvfSearch *search)
 {
@@ -216,21 +226,11 @@ ivf_search_options(Relation index, bool ivfpq, IvfSearch *search)
 	};
 	const IvfOptions *options = index->rd_options ?
 		(const IvfOptions *) index->rd_options : &unset;
-	int			probes = ivfpq ? ivfpq_probes : ivfflat_probes;
-	GucSource	probes_source = ivfpq ? ivfpq_probes_source : ivfflat_probes_source;
 
-	search->probes = 0;
-	search->target_recall = vecdb_target_recall;
-	if (said_by_session(probes_source))
-		search->probes = probes;
-	else if (said_by_session(vecdb_target_recall_source))
-		 /* the setting's value stands */ ;
-	else if (options->probes != OPTION_UNSET)
-		search->probes = options->probes;
-	else if (options->target_recall != OPTION_UNSET)
-		search->target_recall = options->target_recall;
-	else if (probes_source > PGC_S_DYNAMIC_DEFAULT)
-		search->probes = probes;
+	choose_effort(ivfpq ? ivfpq_probes : ivfflat_probes,
+				  ivfpq ? ivfpq_probes_source : ivfflat_probes_source,
+				  options->probes, options->target_recall,
+				  &search->probes, &search->target_recall);
 
 	search->max_probes = ivfpq ? ivfpq_max_probes : ivfflat_max_probes;
 	if (!said_by_session(ivfpq ? ivfpq_max_probes_source : ivfflat_max_probes_source) &&
@@ -298,27 +298,13 @@ hnsw_option_codes(Relation index)
 	return hnsw_options(index)->codes;
 }
 
-/*
- * Who decides the effort: as for ivfflat, with ef_search in the place of
- * probes.
- */
 void
 hnsw_search_options(Relation index, HnswSearch *search)
 {
 	const HnswOptions *options = hnsw_options(index);
 
-	search->ef_search = 0;
-	search->target_recall = vecdb_target_recall;
-	if (said_by_session(hnsw_ef_search_source))
-		search->ef_search = hnsw_ef_search;
-	else if (said_by_session(vecdb_target_recall_source))
-		 /* the setting's value stands */ ;
-	else if (options->ef_search != OPTION_UNSET)
-		search->ef_search = options->ef_search;
-	else if (options->target_recall != OPTION_UNSET)
-		search->target_recall = options->target_recall;
-	else if (hnsw_ef_search_source > PGC_S_DYNAMIC_DEFAULT)
-		search->ef_search = hnsw_ef_search;
+	choose_effort(hnsw_ef_search, hnsw_ef_search_source, options->ef_search,
+				  options->target_recall, &search->ef_search, &search->target_recall);
 
 	search->iterative_scan = hnsw_iterative_scan;
 	if (!said_by_session(hnsw_iterative_scan_source) && options->iterative_scan != OPTION_UNSET)

@@ -22,6 +22,9 @@
 /* An option's value in memory when the index does not give it */
 #define OPTION_UNSET (-1)
 
+/* Bits of a rabitq code for each dimension, when nobody said (ivf/README.md) */
+#define IVFPQ_DEFAULT_BITS	2
+
 /* Reloptions of ivfflat and ivfpq; every one may be OPTION_UNSET. */
 typedef struct IvfOptions
 {
@@ -88,7 +91,6 @@ extern void options_init(void);
 extern bytea *ivfflat_reloptions(Datum reloptions, bool validate);
 extern bytea *ivfpq_reloptions(Datum reloptions, bool validate);
 extern void ivfpq_build_options(Relation index, int *kind, int *bits, int *m);
-extern int	ivfpq_default_bits(int dims);
 extern int	ivf_option_lists(Relation index);
 extern void ivf_search_options(Relation index, bool ivfpq, IvfSearch *search);
 extern bytea *hnsw_reloptions(Datum reloptions, bool validate);

@@ -87,7 +87,7 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, Codec *c
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("bits is %d, but quantizer \"rabitq\" has 1, 2 or 4 bits for each dimension", bits)));
-			bits = bits == OPTION_UNSET ? ivfpq_default_bits(dims) : bits;
+			bits = bits == OPTION_UNSET ? IVFPQ_DEFAULT_BITS : bits;
 			m = 0;
 			break;
 	}

@@ -358,6 +358,7 @@ hnsw_index_fill(HnswIndex *hnsw, const HnswMetaPageData *meta, const float *mean
 	if (mean)
 	{
 		memcpy(hnsw->mean, mean, sizeof(float) * hnsw->index_dims);
+		hnsw->mean_norm = sqrt(kernel->normsq_double(mean, hnsw->index_dims));
 		hnsw->mean_rotated = (float *) at;
 		if (hnsw->rotated)
 			rotate(&hnsw->rotation, mean, hnsw->mean_rotated);

@@ -53,6 +53,7 @@ typedef struct HnswIndex
 	bool		rotated;		/* false: L1, which no rotation leaves alone */
 	Rotation	rotation;
 	float	   *mean;			/* index_dims */
+	double		mean_norm;		/* |mean| */
 	float	   *mean_rotated;	/* padded; NULL: zero */
 } HnswIndex;
 

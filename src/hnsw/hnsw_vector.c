@@ -51,7 +51,6 @@ transform(const HnswIndex *hnsw, const float *x, double augment, float *out, dou
 	int			dims = hnsw->meta.dims;
 	float	   *v = palloc(sizeof(float) * hnsw->index_dims);
 	double		normsq = kernel->normsq_double(x, dims);
-	double		mean_norm = 0;
 	bool		ok = true;
 
 	if (hnsw->metric == METRIC_COSINE)
@@ -78,12 +77,10 @@ transform(const HnswIndex *hnsw, const float *x, double augment, float *out, dou
 		}
 	}
 	if (ok && hnsw->mean_rotated)
-	{
 		for (int i = 0; i < hnsw->index_dims; i++)
 			v[i] -= hnsw->mean[i];
-		mean_norm = sqrt(kernel->normsq_double(hnsw->mean, hnsw->index_dims));
-	}
-	*size += mean_norm;
+	if (ok)
+		*size += hnsw->mean_norm;
 
 	if (!ok)
 		 /* nothing */ ;
@@ -358,11 +355,9 @@ hnsw_bounds(const HnswQuery *query, float distance, float error, float norm,
 				 * (distance - base) / 2 - <q, mean>, but for what the errors can
 				 * change
 				 */
-				double		mean_norm = hnsw->mean_rotated ?
-					sqrt(kernel->normsq_double(hnsw->mean, hnsw->index_dims)) : 0;
-				double		true_norm = norm + error + mean_norm;
+				double		true_norm = norm + error + hnsw->mean_norm;
 				double		found = ((double) distance - query->base) / 2 - query->mean_ip;
-				double		change = query->norm * (error + ROUNDING_BEFORE * mean_norm + relative * (true_norm + norm)) +
+				double		change = query->norm * (error + ROUNDING_BEFORE * hnsw->mean_norm + relative * (true_norm + norm)) +
 					query->error * true_norm +
 					FLT_EPSILON * (fabs(query->base) + fabs(distance)) + tiny;
 

@@ -185,6 +185,19 @@ ivf_sort_begin(int sort_mem, SortCoordinate coordinate)
 								nulls_first, sort_mem, coordinate, TUPLESORT_NONE);
 }
 
+/* A row, as a varlena, into the sort; slot: a virtual one of ivf_sort_desc(). */
+void
+ivf_sort_put(Tuplesortstate *sort, TupleTableSlot *slot, uint32 list, char *datum)
+{
+	ExecClearTuple(slot);
+	slot->tts_values[0] = Int32GetDatum((int32) list);
+	slot->tts_isnull[0] = false;
+	slot->tts_values[1] = PointerGetDatum(datum);
+	slot->tts_isnull[1] = false;
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(sort, slot);
+}
+
 /* Assign the rows gathered and hand them to the sort. */
 static void
 flush_block(IvfAssign *assign)
@@ -220,13 +233,7 @@ flush_block(IvfAssign *assign)
 						   row, assign->encode_scratch, assign->code + VARHDRSZ);
 			datum = assign->code;
 		}
-		ExecClearTuple(assign->slot);
-		assign->slot->tts_values[0] = Int32GetDatum((int32) assign->lists[i]);
-		assign->slot->tts_isnull[0] = false;
-		assign->slot->tts_values[1] = PointerGetDatum(datum);
-		assign->slot->tts_isnull[1] = false;
-		ExecStoreVirtualTuple(assign->slot);
-		tuplesort_puttupleslot(assign->sort, assign->slot);
+		ivf_sort_put(assign->sort, assign->slot, assign->lists[i], datum);
 	}
 	assign->index_tuples += assign->n;
 	assign->n = 0;

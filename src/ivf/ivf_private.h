@@ -158,6 +158,7 @@ extern double ivf_effort_for(const IvfMetaPageData *meta, double recall, double 
 #define IVF_KMEANS_ITERATIONS 10
 extern TupleDesc ivf_sort_desc(void);
 extern Tuplesortstate *ivf_sort_begin(int sort_mem, SortCoordinate coordinate);
+extern void ivf_sort_put(Tuplesortstate *sort, TupleTableSlot *slot, uint32 list, char *datum);
 extern IndexBuildResult *ivfbuild(Relation heap, Relation index,
 								  IndexInfo *indexInfo);
 extern void ivfbuildempty(Relation index);

@@ -360,14 +360,7 @@ flush_block(IvfTraining *training)
 								row->normsq, training->distances + (Size) i * training->nqueries,
 								training->copy_distance, list);
 		training->entries[list].rows++;
-
-		ExecClearTuple(training->slot);
-		training->slot->tts_values[0] = Int32GetDatum((int32) list);
-		training->slot->tts_isnull[0] = false;
-		training->slot->tts_values[1] = PointerGetDatum(datum);
-		training->slot->tts_isnull[1] = false;
-		ExecStoreVirtualTuple(training->slot);
-		tuplesort_puttupleslot(training->sort, training->slot);
+		ivf_sort_put(training->sort, training->slot, list, datum);
 	}
 	training->copied += training->nblock;
 	training->nblock = 0;

@@ -28,6 +28,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define PROGRAM "graph_build_bench"
+#include "rows.h"
+
 #include "graph/build.h"
 #include "kernel/kernel.h"
 
@@ -58,28 +61,6 @@ typedef struct Participant
 
 static pthread_barrier_t barrier;
 static double added;			/* when all nodes were */
-
-static double
-seconds(clockid_t id)
-{
-	struct timespec t;
-
-	clock_gettime(id, &t);
-	return t.tv_sec + 1e-9 * t.tv_nsec;
-}
-
-static void *
-allocate(size_t size)
-{
-	void	   *memory = size == SIZE_MAX ? NULL : malloc(size);
-
-	if (memory == NULL)
-	{
-		fprintf(stderr, "graph_build_bench: no memory for %zu bytes\n", size);
-		exit(1);
-	}
-	return memory;
-}
 
 static uint64_t random_state = 42;
 
@@ -118,31 +99,6 @@ clustered_rows(uint32_t n, int dim)
 			rows[(size_t) i * dim + d] = centre[c * dim + d] + 0.5f * gaussian();
 	}
 	free(centre);
-	return rows;
-}
-
-static float *
-read_rows(const char *path, int dim, uint32_t *n)
-{
-	FILE	   *file = fopen(path, "rb");
-	float	   *rows = NULL;
-	long		size;
-
-	if (file && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0)
-	{
-		*n = (uint32_t) (size / (long) sizeof(float) / dim);
-		rewind(file);
-		rows = allocate(sizeof(float) * *n * dim);
-		if (*n < 1 || fread(rows, sizeof(float) * dim, *n, file) != *n)
-			rows = NULL;
-	}
-	if (rows == NULL)
-	{
-		fprintf(stderr, "graph_build_bench: could not read rows of %d floats from \"%s\"\n",
-				dim, path);
-		exit(1);
-	}
-	fclose(file);
 	return rows;
 }
 
@@ -376,7 +332,7 @@ main(int argc, char **argv)
 	bool		centre = false;
 	uint32_t	wanted = 0;
 	uint32_t	nq = 1000;
-	uint32_t	held = 0;
+	int			in_file;
 	uint32_t	n = 31000;
 	float	   *rows;
 	float	   *queries;
@@ -430,12 +386,17 @@ main(int argc, char **argv)
 		return 2;
 	}
 	kernel_init();
-	rows = argc == optind ? clustered_rows(n, params.dim) :
-		read_rows(argv[optind], params.dim, &n);
+	if (argc == optind)
+		rows = clustered_rows(n, params.dim);
+	else
+	{
+		rows = read_rows(argv[optind], params.dim, &in_file);
+		n = (uint32_t) in_file;
+	}
 	if (query_path)
 	{
-		queries = read_rows(query_path, params.dim, &held);
-		nq = nq < held ? nq : held;
+		queries = read_rows(query_path, params.dim, &in_file);
+		nq = nq < (uint32_t) in_file ? nq : (uint32_t) in_file;
 	}
 	else
 	{

@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * rows.h
- *	  What the programs that time src/quant alone share: seconds, memory, and
- *	  rows of floats from a file.  PROGRAM is the name to complain under.
+ *	  What the programs that time src/quant and the build of src/graph alone
+ *	  share: seconds, memory, and rows of floats from a file.  PROGRAM is the name
+ *	  to complain under.
  *
  *-------------------------------------------------------------------------
  */

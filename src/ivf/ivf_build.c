@@ -769,9 +769,7 @@ build_directory(Relation index, ForkNumber fork, IvfMetaPageData *meta)
 										dir);
 	if (meta->generation == 0)
 		return;
-	cent = ivf_centroids_per_page(meta->dims) > 0 ?
-		(meta->lists + ivf_centroids_per_page(meta->dims) - 1) / ivf_centroids_per_page(meta->dims) :
-		meta->lists * ivf_pages_per_centroid(meta->dims);
+	cent = ivf_centroid_pages(meta->lists, meta->dims);
 	meta->cent_extents = ivf_extents_add(meta->cent, 0, 0,
 										 build_run(index, fork, IVF_PAGE_CENT, meta->generation, cent),
 										 cent);

@@ -29,6 +29,7 @@
 
 #include "ivf/ivf_private.h"
 #include "kernel/kernel.h"
+#include "quant/assign.h"
 
 #define CODEC_SEED		0x69766671
 #define DEFAULT_KIND	CODEC_RABITQ
@@ -166,23 +167,6 @@ cmp_float(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The list of a sampled value. */
-static uint32
-list_of(const IvfMetaPageData *meta, const float *centroids, const float *value,
-		float *distances)
-{
-	uint32		best = 0;
-
-	if (meta->metric == METRIC_L2)
-		kernel->l2sq_rows(value, centroids, sizeof(float) * meta->dims, meta->lists, meta->dims, distances);
-	else
-		kernel->ip_rows(value, centroids, sizeof(float) * meta->dims, meta->lists, meta->dims, distances);
-	for (uint32 i = 1; i < meta->lists; i++)
-		if (meta->metric == METRIC_L2 ? distances[i] < distances[best] : distances[i] > distances[best])
-			best = i;
-	return best;
-}
-
 /*
  * Measure the estimates' errors on sampled rows, taken as queries, and their nearest
  * ones, which are like those that a search must not miss, and set the widths:
@@ -225,7 +209,7 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 
 	nqueries = Min(nqueries, (int) Max(ERROR_WORK / work, 16));
 	n = (int) Min(n, Max(ERROR_WORK / Max(nqueries, 1) / dims, 1000));
-	distances = palloc_extended(sizeof(float) * Max(n, meta->lists), MCXT_ALLOC_HUGE);
+	distances = palloc_extended(sizeof(float) * Max(n, 1), MCXT_ALLOC_HUGE);
 	own = palloc(sizeof(float) * Max(nqueries, 1));
 	farthest = palloc(sizeof(float) * Max(nqueries, 1));
 	by_farthest = palloc(sizeof(float) * Max(nqueries, 1));
@@ -266,11 +250,15 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 		for (int j = -1; j < found; j++)
 		{
 			const float *row = j < 0 ? query : sample + (Size) which[j] * dims;
-			uint32		list = list_of(meta, centroids, row, distances);
-			const float *centroid = work_centroids + (Size) list * codec->work_dim;
+			const float *centroid;
 			float		factors[CODEC_MAX_FACTORS];
 			float		estimate;
+			float		distance = INFINITY;
+			uint32		list = 0;
 
+			assign_one(row, centroids, sizeof(float) * dims, meta->lists, dims,
+					   meta->metric != METRIC_L2, 0, &distance, &list);
+			centroid = work_centroids + (Size) list * codec->work_dim;
 			codec_transform(codec, row, value);
 			codec_encode(codec, value, centroid, scratch, code, factors);
 			codec_query_list(&coded, centroid, kernel->l2sq(q, centroid, codec->work_dim));

@@ -395,4 +395,14 @@ ivf_pages_per_centroid(int dims)
 	return (dims + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS;
 }
 
+/* Pages that so many centroids take, as one extent. */
+static inline uint32
+ivf_centroid_pages(uint32 lists, int dims)
+{
+	uint32		per_page = ivf_centroids_per_page(dims);
+
+	return per_page > 0 ? (lists + per_page - 1) / per_page :
+		lists * ivf_pages_per_centroid(dims);
+}
+
 #endif							/* VECDB_IVF_PAGE_H */

@@ -125,6 +125,7 @@ extern void ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 							Size memory, IvfSample *sample);
 extern int	ivf_choose_lists(double rows, int rows_per_page, bool codes);
 extern int	ivf_sample_size(int lists, double rows, int dims, int codec_rows, Size memory);
+extern bool ivf_sample_put(Metric metric, const float *value, int dims, float *to);
 extern bool ivf_all_unit_length(const float *values, int n, int dims);
 
 /* ivf_calibrate.c: effort for a recall */

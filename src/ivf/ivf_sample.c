@@ -37,23 +37,32 @@ typedef struct SampleState
 	int			dims;
 } SampleState;
 
-/* Put a value at a place of the sample; false when it has no direction. */
+/* Put a value into a sample, of unit length unless the metric is L2; false when it has no direction. */
+bool
+ivf_sample_put(Metric metric, const float *value, int dims, float *to)
+{
+	double		scale = 1;
+
+	if (metric != METRIC_L2)
+		scale = 1 / sqrt(kernel->normsq_double(value, dims));
+	if (!isfinite(scale))
+		return false;
+	for (int i = 0; i < dims; i++)
+		to[i] = value[i] * scale;
+	return true;
+}
+
 static bool
 sample_value(void *arg, Datum value, int place)
 {
 	SampleState *state = (SampleState *) arg;
 	Vector	   *vector = support_value(value, state->dims);
-	float	   *to = state->sample->values + (Size) place * state->dims;
-	double		scale = 1;
+	bool		put = ivf_sample_put(state->metric, vector->x, state->dims,
+									 state->sample->values + (Size) place * state->dims);
 
-	if (state->metric != METRIC_L2)
-		scale = 1 / sqrt(kernel->normsq_double(vector->x, state->dims));
-	if (isfinite(scale))
-		for (int i = 0; i < state->dims; i++)
-			to[i] = vector->x[i] * scale;
 	if ((Pointer) vector != DatumGetPointer(value))
 		pfree(vector);
-	return isfinite(scale);
+	return put;
 }
 
 /*

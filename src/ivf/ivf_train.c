@@ -20,8 +20,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/transam.h"
 #include "commands/vacuum.h"
 #include "executor/tuptable.h"
@@ -32,7 +30,6 @@
 #include "am/point.h"
 #include "compat.h"
 #include "ivf/ivf_private.h"
-#include "kernel/kernel.h"
 #include "quant/assign.h"
 #include "quant/kmeans.h"
 #include "quant/random.h"
@@ -177,7 +174,7 @@ write_centroids(IvfTraining *training)
 	uint32		dims = new->dims;
 	uint32		per_page = ivf_centroids_per_page(dims);
 	uint32		pages = ivf_pages_per_centroid(dims);
-	uint32		blocks = per_page > 0 ? (new->lists + per_page - 1) / per_page : new->lists * pages;
+	uint32		blocks = ivf_centroid_pages(new->lists, dims);
 	BlockNumber start = page_new_run(training->index, blocks);
 
 	for (uint32 i = 0; i < blocks; i++)
@@ -306,18 +303,11 @@ sample_lists(IvfTraining *training, int max_n)
 		for (int i = 0; i < n && seen < old->rows && training->n < max_n; i++, seen++)
 		{
 			IvfRow		row = row_at(rows, old->row_size, i);
-			float	   *to = training->sample + (Size) training->n * dims;
-			double		scale = 1;
 
-			if (random_below(&random, old->rows - seen) >= max_n - training->n)
-				continue;
-			if (old->metric != METRIC_L2)
-				scale = 1 / sqrt(kernel->normsq_double(row->value, dims));
-			if (!isfinite(scale))
-				continue;		/* it has no direction */
-			for (int j = 0; j < dims; j++)
-				to[j] = row->value[j] * scale;
-			training->n++;
+			if (random_below(&random, old->rows - seen) < max_n - training->n &&
+				ivf_sample_put((Metric) old->metric, row->value, dims,
+							   training->sample + (Size) training->n * dims))
+				training->n++;
 		}
 	}
 

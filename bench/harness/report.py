@@ -277,6 +277,12 @@ def cold_table(results):
                  rows, left=2)
 
 
+def spread_text(values):
+    """The median, and the range where there are several."""
+    found = measure.spread(values)
+    return "–" if not found else number(found[0]) + (f" ({number(found[1])}–{number(found[2])})" if len(values) > 1 else "")
+
+
 def build_values(result, name):
     return [b.get(name) for b in result["builds"]]
 
@@ -289,10 +295,8 @@ def build_table(results, rows_in_table):
         if exact(r):
             continue
         seconds, index_bytes = build_values(r, "seconds"), last.get("index_bytes")
-        found = measure.spread(seconds)
-        text = "–" if not found else number(found[0]) + (f" ({number(found[1])}–{number(found[2])})" if len(seconds) > 1 else "")
         compare = "" if r is us or us is None else ratio_text(measure.ratios(build_values(us, "seconds"), seconds))
-        rows.append([title(r), text, compare, number(measure.median(build_values(r, "cpu_seconds"))),
+        rows.append([title(r), spread_text(seconds), compare, number(measure.median(build_values(r, "cpu_seconds"))),
                      bytes_text(last.get("peak_bytes")), bytes_text(index_bytes),
                      number(index_bytes / rows_in_table, 2) if index_bytes else "–",
                      bytes_text(last.get("wal_bytes")), bytes_text(first(r["load"], ("table_bytes",)))])
@@ -353,10 +357,9 @@ def writes_table(results):
         insert, churn = writes_of(r, "insert"), writes_of(r, "churn")
         if insert or churn:
             middle = lambda many, name: measure.median([m.get(name) for m in many])
-            rate = measure.spread([m.get("rows_per_second") for m in insert])
-            mine = [m.get("rows_per_second") for m in writes_of(us, "insert")] if us is not None and r is not us else []
-            rows.append([title(r), "–" if not rate else number(rate[0]) + (f" ({number(rate[1])}–{number(rate[2])})" if len(insert) > 1 else ""),
-                         ratio_text(measure.ratios(mine, [m.get("rows_per_second") for m in insert])) if mine and insert else "",
+            rates = lambda result: [m.get("rows_per_second") for m in writes_of(result, "insert")]
+            mine = rates(us) if us is not None and r is not us else []
+            rows.append([title(r), spread_text(rates(r)), ratio_text(measure.ratios(mine, rates(r))) if mine and insert else "",
                          *(number(middle(insert, n)) for n in ("wal_after_checkpoint", "inserts_between", "wal_later")),
                          f"{100 * churn[0]['replaced'] / churn[0]['rows']:.0f} % of {churn[0]['rows']:,}" if churn else "–",
                          share(middle(churn, "recall_before")), share(middle(churn, "recall_after")), options_text(churn[-1]["setting"]) if churn else "–"])

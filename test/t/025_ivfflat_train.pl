@@ -75,7 +75,7 @@ sub rows
 {
 	my ($kind, $first, $n) = @_;
 	my $v = $kind eq 'short' ? "clustered(i, $dims{short})" :
-		"(SELECT p.v FROM pool_long p WHERE p.i = 1 + (g.i % 40)) + array_fill(g.i / 1000.0, ARRAY[2100])::vector";
+		"(SELECT p.v FROM pool_long p WHERE p.i = 1 + (g.i % 40)) + array_fill(g.i % 1000 / 1000.0 + g.i * 1e-6, ARRAY[2100])::vector";
 	return "INSERT INTO t SELECT i, $v FROM generate_series($first, $first + $n - 1) g(i)";
 }
 

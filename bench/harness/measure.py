@@ -440,6 +440,14 @@ class Comparison:
                     if search["clients"] == 1 and search["k"] == self.k:
                         search["pages"] = engine.pages(search["setting"], k=self.k)
         self.each("counting pages", pages)
+
+        def evicted(engine, result):
+            if hasattr(engine, "pages_read") and not is_exact(engine):
+                near = min(self.plain(result), key=lambda s: abs(recall_at(s) - 0.95))
+                read = engine.pages_read(near["setting"], k=self.k)
+                if read is not None:
+                    result["extras"]["evicted"] = {"setting": near["setting"], "recall": recall_at(near), "pages": near.get("pages"), "read": read}
+        self.each("counting pages read by an empty cache", evicted)
         for name, call in (("insert", "insert_rate"), ("churn", "churn")):
             if name in self.extras:
                 self.writes(name, call)

@@ -277,6 +277,16 @@ def cold_table(results):
                  rows, left=2)
 
 
+def evicted_table(results):
+    """Pages a query touches, and reads where shared_buffers holds nothing of table and index."""
+    rows = []
+    for r in results:
+        evicted = r["extras"].get("evicted")
+        if evicted:
+            rows.append([title(r), options_text(evicted["setting"]), share(evicted["recall"]), page_text(evicted["pages"]), f"{evicted['read']:,.1f}"])
+    return table(["engine", "setting", recall_name(results), "pages touched a query", "read, none being in shared_buffers"], rows, left=2) if rows else ""
+
+
 def spread_text(values):
     """The median, and the range where there are several."""
     found = measure.spread(values)
@@ -427,7 +437,7 @@ def data_section(run, data, plots):
                   "Interpolated between the two neighbouring settings of an engine's sweep, its best way of setting effort.\n",
                   recall_table(results, "us", "latency, mean"), recall_table(results, "cpu", "processor time")]
     for heading, text in (("### With nothing set", unset_table(results)), ("### Exact scans", exact_table(results)),
-                          ("### A new connection", cold_table(results))):
+                          ("### A new connection", cold_table(results)), ("### Nothing cached", evicted_table(results))):
         if text:
             lines += [heading + "\n", text]
     build = build_table(results, data["rows"])

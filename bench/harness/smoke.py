@@ -450,6 +450,9 @@ def connections():
     if not (cold["warm"] > 0 and min(cold["us"]) > 0):
         raise AssertionError(cold)
     equal(result("usearch HNSW")["extras"].get("cold"), None)
+    evicted = result("vecdb ivfflat")["extras"].get("evicted")
+    if evicted and not 1 < evicted["read"] <= 2 * first_pages(evicted["pages"]):     # not the same queries
+        raise AssertionError(evicted)
     if engines()["settings"] == {}:
         raise AssertionError("no settings of the server")
     engine = sql.make("vecdb exact", the_server())

@@ -184,6 +184,28 @@ class SqlEngine(Engine):
 
     def pages(self, setting, n=50, k=10):
         """Pages touched a query (buffer hits and reads, of index and table), mean over n queries, from EXPLAIN (ANALYZE, BUFFERS)."""
+        return self.count_pages(setting, n, k, lambda plan: plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    def pages_read(self, setting, n=20, k=10):
+        """Pages read a query when shared_buffers holds none of table and index, mean over n queries, each after an eviction; None where
+        the server cannot evict (pg_buffercache of PostgreSQL 17). The connection has searched before: it knows the index's head."""
+        try:
+            self.db.execute("CREATE EXTENSION IF NOT EXISTS pg_buffercache")
+        except psycopg.Error:
+            return None
+        if value(self.db, "SELECT to_regproc('pg_buffercache_evict')") is None:
+            return None
+        files = [row[0] for row in self.db.execute("""
+            SELECT pg_relation_filenode(c.oid) FROM pg_class c, (SELECT oid, reltoastrelid FROM pg_class WHERE oid = %s::regclass) t
+            WHERE c.oid IN (t.oid, t.reltoastrelid) OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid IN (t.oid, t.reltoastrelid))""", [self.table.name])]
+
+        def evict():
+            self.db.execute("""SELECT pg_buffercache_evict(bufferid) FROM pg_buffercache WHERE relfilenode = ANY(%s)
+                AND reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database())""", [files])
+        return self.count_pages(setting, n, k, lambda plan: plan["Shared Read Blocks"], evict)
+
+    def count_pages(self, setting, n, k, of, before=lambda: None):
+        """The mean of of(plan) over n queries, each after before()."""
         setting, _ = self.effective(setting, k)
         queries = self.ds.queries[:: max(1, len(self.ds.queries) // n)][:n]
         self.apply(setting)
@@ -192,9 +214,10 @@ class SqlEngine(Engine):
             total = 0
             for warm in (True, False):              # the first query of a session reads the index's head, too
                 for q in queries[:1] if warm else queries:
+                    before()
                     plan = explain(self.db, f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) EXECUTE counted ({literal(q)})")
                     if not warm:
-                        total += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+                        total += of(plan)
             return total / len(queries)
         finally:
             self.db.execute("DEALLOCATE counted")

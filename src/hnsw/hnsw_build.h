@@ -42,7 +42,7 @@ typedef struct HnswNearest
 } HnswNearest;
 
 #define HNSW_CALIBRATION_K			10
-#define HNSW_CALIBRATION_QUERIES	256
+#define HNSW_CALIBRATION_QUERIES	512
 #define HNSW_CALIBRATION_GRID		16
 
 /* What the searches of one query found, by gamma. */

@@ -14,6 +14,11 @@
  * quarter of the way left sentences short of their target, three tenths had
  * clusters searched twice as far as need be.
  *
+ * Which queries are drawn, and how participants happen to share the rows, moves
+ * the result.  Sentences, ef_construction 64, eight builds with 256 queries and
+ * 0.6 of the misses: a target of 0.95 gave 0.929 to 0.952; ten with 512 and
+ * half of them: 0.944 to 0.958.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -37,7 +42,7 @@
 #define SEARCH_BYTES		(64 * 1024 * 1024)
 
 /* The part of the misses a target allows that may be used: see above. */
-#define MISSES				0.6
+#define MISSES				0.5
 
 static const float recalls_wanted[HNSW_NUM_TARGETS] =
 {

@@ -285,6 +285,14 @@ SELECT * FROM findings('near_pairs');
 DROP FUNCTION near_scans;
 DROP TABLE near_pairs;
 RESET hnsw.ef_search;
+
+-- inner products whose partial sums leave the range of float, be the whole ever so small: the index says nothing of them, the executor sorts
+CREATE TABLE beyond (id int, v vector(64));
+INSERT INTO beyond SELECT i, array_agg(CASE WHEN hashint4(64 * i + j) % 2 = 0 THEN 8e18 ELSE -8e18 END)::real[]::vector FROM generate_series(1, 600) i, generate_series(1, 64) j GROUP BY i;
+CREATE INDEX beyond_v ON beyond USING hnsw (v vector_ip_ops);
+SELECT (s).*, count(*) FROM (SELECT scan(format('SELECT id, v <#> %1$L FROM beyond ORDER BY v <#> %1$L', v)) s FROM beyond WHERE id <= 5) x GROUP BY 1, 2, 3;
+SELECT * FROM findings('beyond');
+DROP TABLE beyond;
 RESET enable_seqscan;
 
 DROP FUNCTION random_vector, against_exact, all_against_exact, scan, recall, findings;

@@ -361,11 +361,14 @@ hnsw_bounds(const HnswQuery *query, float distance, float error, float norm,
 					query->error * true_norm +
 					FLT_EPSILON * (fabs(query->base) + fabs(distance)) + tiny;
 
+				/*
+				 * no partial sum of the operator's is greater; beyond the range
+				 * of float it may become anything, be the whole sum ever so small
+				 */
+				if (query->norm * true_norm / query->scale > FLT_MAX / 4)
+					return;
 				bound = (found - change) / query->scale - tiny;
 				above = (found + change) / query->scale + tiny;
-				/* the operator's sum may leave the range of float */
-				if (bound < -FLT_MAX / 4 || above > FLT_MAX / 4)
-					return;
 				break;
 			}
 		default:

@@ -86,15 +86,17 @@ grow_visits(HnswReader *reader)
 			MemoryContextAllocHuge(scratch->context, sizeof(HnswVisit) * wanted);
 		scratch->max_visits = wanted;
 	}
+	reader->max_visits = scratch->max_visits;
 	if (reader->keep_own)
 	{
-		Size		bytes = mul_size(sizeof(uint16) * reader->hnsw->meta.padded, scratch->max_visits);
+		Size		bytes = mul_size(sizeof(uint16) * reader->hnsw->meta.padded, wanted);
 
+		/* vectors take far more room than what the scratch kept for its visits */
 		reader->own = reader->own ? repalloc_huge(reader->own, bytes) :
 			MemoryContextAllocHuge(reader->context, bytes);
+		reader->max_visits = wanted;
 	}
 	reader->visits = scratch->visits;
-	reader->max_visits = scratch->max_visits;
 }
 
 static inline HnswVisit *

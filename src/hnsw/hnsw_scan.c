@@ -339,7 +339,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	/* what the search gives before ef doubles, or who asks for ten with ef = 10 */
 	state->first = effort.hold_back ?
 		Max(effort.ef / 3 + 4, Min(effort.ef, 10) + EXECUTOR_AHEAD) :
-		effort.ef + EXECUTOR_AHEAD;
+		(uint32) effort.ef + EXECUTOR_AHEAD;
 	state->nodes_out = 0;
 	state->tids.n = state->next_tid = 0;
 	state->bound = state->high = -get_float8_infinity();

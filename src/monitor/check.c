@@ -452,6 +452,8 @@ heap_row(Relation index, ItemPointer tid, Datum *values, bool *isnull,
 			check_report(check, CHECK_CORRUPTION, "heap_value", row->blkno, row->item,
 						 "The row's value is not that of (%u,%u) of the table.",
 						 block, ItemPointerGetOffsetNumber(tid));
+		else if (indexed && check->method->judge_place)
+			check->method->judge_place(check, row->blkno, row->item);
 	}
 }
 

@@ -53,6 +53,12 @@ typedef struct CheckMethod
 	 */
 	bool		(*matches) (Check *check, Datum value, uint64 hash);
 
+	/*
+	 * Report what is wrong with the place of a row that matches the value whose
+	 * fingerprint was taken last; NULL: nothing to say.
+	 */
+	void		(*judge_place) (Check *check, BlockNumber blkno, int item);
+
 	/* How many rows of that TID does the block hold now? */
 	int			(*count_tid) (Check *check, BlockNumber blkno, ItemPointer tid);
 } CheckMethod;

@@ -14,7 +14,7 @@
  * reported; what concerns the whole graph (protected in-edges, reachability,
  * pages that belong to nothing) is judged in strict mode only.
  *
- * Memory: 6 bytes for each place, and 8 for each node on the walk.
+ * Memory: 10 bytes for each place, and 8 for each node on the walk.
  *
  *-------------------------------------------------------------------------
  */
@@ -56,6 +56,7 @@ typedef struct HnswCheck
 	BlockNumber nblocks;		/* as of the beginning: places beyond are new */
 	uint8	   *places;
 	uint32	   *ranks;
+	float	   *errors;			/* of the nodes */
 	uint8	   *chunks;			/* a bit a chunk that a chain holds */
 	uint8	   *conts;			/* a bit a block that a node's vector holds */
 	bool		complete;		/* every page could be read and understood */
@@ -389,6 +390,7 @@ check_node(HnswCheck *hnsw, HnswNodeId id, HnswNode node)
 	if (node->flags & HNSW_NODE_ENTRY)
 		*note |= PLACE_FLAGGED;
 	hnsw->ranks[place_number(hnsw, id)] = node->rank;
+	hnsw->errors[place_number(hnsw, id)] = node->error;
 	hnsw->live += live;
 
 	if (!read_vector(hnsw, id, node, true))
@@ -911,6 +913,7 @@ hnsw_structure(Check *check)
 	nplaces = (uint64) hnsw->nblocks * meta->nodes_per_page;
 	hnsw->places = palloc_extended(nplaces, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	hnsw->ranks = palloc_extended(mul_size(nplaces, sizeof(uint32)), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	hnsw->errors = palloc_extended(mul_size(nplaces, sizeof(float)), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	hnsw->chunks = palloc_extended((uint64) hnsw->nblocks * HNSW_CHUNKS_PER_PAGE / 8 + 1,
 								   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	hnsw->conts = palloc_extended(hnsw->nblocks / 8 + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -950,6 +953,36 @@ hnsw_fingerprint(Check *check, Datum value, uint64 *hash)
 	return true;
 }
 
+/*
+ * H10: the error that a scan believes is no less than that of this row.  With writers about
+ * a chunk may have another owner by now.
+ */
+static void
+hnsw_judge_place(Check *check, BlockNumber blkno, int item)
+{
+	HnswCheck  *hnsw = check->method_state;
+	HnswNodeId	id = HnswNodeIdMake(blkno, item);
+
+	if (!is_place(hnsw, id) || hnsw->places[place_number(hnsw, id)] == 0)
+	{
+		PGAlignedBlock image;
+		PageVerdict verdict;
+		HnswChunk	chunk;
+
+		if (!check->strict || item > HNSW_CHUNKS_PER_PAGE ||
+			!check_read(check, blkno, image.data, &verdict) || verdict != PAGE_OK)
+			return;
+		chunk = HnswPageGetChunk(image.data, item);
+		id = HnswNodeIdMake(chunk->owner_block, chunk->owner_offset);
+		if (!is_place(hnsw, id))
+			return;
+	}
+	if (hnsw->errors[place_number(hnsw, id)] < hnsw->value.error)
+		check_report(check, CHECK_CORRUPTION, "node_error", HnswNodeIdBlock(id), HnswNodeIdOffset(id),
+					 "The node says that its vector is off by %.9g at most, but a row's is by %.9g.",
+					 hnsw->errors[place_number(hnsw, id)], hnsw->value.error);
+}
+
 static int
 hnsw_count_tid(Check *check, BlockNumber blkno, ItemPointer tid)
 {
@@ -983,5 +1016,6 @@ const CheckMethod check_hnsw_method = {
 	.special_size = HNSW_SPECIAL_SIZE,
 	.structure = hnsw_structure,
 	.fingerprint = hnsw_fingerprint,
+	.judge_place = hnsw_judge_place,
 	.count_tid = hnsw_count_tid
 };

@@ -266,6 +266,8 @@ case('continuation of nobody', 'long', 'page_orphan', 'note', sub { my $f = shif
 corrupt('scale', 'l2', 'node_vector', sub { my ($b, $p) = some_node($_[0]); npoke($_[0], $b, $p, 'scale', 0x40400000) });
 corrupt('scale zero', 'l2', 'node_vector', sub { my ($b, $p) = some_node($_[0]); npoke($_[0], $b, $p, 'scale', 0) });
 corrupt('negative error', 'l2', 'node_vector', sub { my ($b, $p) = some_node($_[0]); npoke($_[0], $b, $p, 'error', 0xBF800000) });
+corrupt('error too small', 'cos', 'node_error', sub { my ($b, $p) = single($_[0]); npoke($_[0], $b, $p, 'error', 0) });
+corrupt('error too small for rows in a chain', 'cos', 'node_error', sub { my ($b, $p) = chained($_[0]); npoke($_[0], $b, $p, 'error', 0) });
 corrupt('norm', 'l2', 'node_vector', sub { my ($b, $p) = some_node($_[0]); npoke($_[0], $b, $p, 'norm', 0x7F000000) });
 corrupt('NaN in a vector', 'l2', 'node_vector', sub { my ($b, $p) = some_node($_[0]); poke($_[0], $b, node_at($_[0], $p) + 40, 'S', 0x7E00); $b });
 corrupt('one bit of a vector', 'l2', 'heap_value', sub { my ($b, $p) = single($_[0]); my $o = node_at($_[0], $p) + 40; poke($_[0], $b, $o, 'S', peek($_[0], $b, $o, 'S') ^ 0x8000); $b });

@@ -127,6 +127,18 @@ SELECT n BETWEEN 2800 AND 3102 AS nearly_all, twice, in_order FROM scan('SELECT 
 SELECT n, twice, in_order FROM scan('SELECT id, v <=> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' FROM h ORDER BY v <=> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' LIMIT 100');
 SELECT n, twice, in_order FROM scan('SELECT id, v <#> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' FROM h WHERE category = 7 ORDER BY v <#> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' LIMIT 10');
 SELECT n, twice, in_order FROM scan('SELECT id, v <+> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' FROM h WHERE category = 7 ORDER BY v <+> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' LIMIT 10');
+-- a query from which all rows are equally far: none is late, and LIMIT 10 reads no more than it needs
+SELECT n = (SELECT count(v) FROM h) AS all_rows, twice FROM scan('SELECT id, v <#> ''[0,0,0,0,0,0,0,0]'' FROM h WHERE v IS NOT NULL ORDER BY v <#> ''[0,0,0,0,0,0,0,0]''');
+SELECT n = (SELECT count(v) FROM h WHERE vector_norm(v) > 0) AS all_rows, twice FROM scan('SELECT id, v <=> ''[0,0,0,0,0,0,0,0]'' FROM h ORDER BY v <=> ''[0,0,0,0,0,0,0,0]''');
+CREATE FUNCTION blocks(query text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
+	RETURN (plan -> 0 -> 'Plan' ->> 'Shared Hit Blocks')::int + (plan -> 0 -> 'Plan' ->> 'Shared Read Blocks')::int;
+END $$;
+SELECT blocks('SELECT id FROM h ORDER BY v <#> ''[0,0,0,0,0,0,0,0]'' LIMIT 10') < 600 AS ip, blocks('SELECT id FROM h ORDER BY v <=> ''[0,0,0,0,0,0,0,0]'' LIMIT 10') < 600 AS cosine;
+DROP FUNCTION blocks;
 -- LIMIT beyond ef_search, without codes and with them
 SELECT n, twice, in_order FROM scan('SELECT id, v <-> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' FROM h ORDER BY v <-> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' LIMIT 300');
 SELECT n, twice, in_order FROM scan('SELECT id, v <+> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' FROM h ORDER BY v <+> ''[.1,.1,.1,.1,.1,.1,.1,.1]'' LIMIT 300');

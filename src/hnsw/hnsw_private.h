@@ -145,7 +145,7 @@ extern void hnsw_entry_add(Relation index, const HnswIndex *hnsw, HnswNodeId nod
 extern bool hnsw_value_form(const HnswIndex *hnsw, const float *x, HnswValue *value);
 extern void hnsw_value_alloc(const HnswIndex *hnsw, HnswValue *value);
 extern void hnsw_query_alloc(const HnswIndex *hnsw, HnswQuery *query);
-extern void hnsw_query_form(HnswQuery *query, const float *x);
+extern bool hnsw_query_form(HnswQuery *query, const float *x);
 extern void hnsw_query_from_value(HnswQuery *query, const HnswValue *value);
 extern float hnsw_distance(HnswQuery *query, const uint16 *half, float scale);
 extern void hnsw_bounds(const HnswQuery *query, float distance, float error, float norm,

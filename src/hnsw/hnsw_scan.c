@@ -72,7 +72,8 @@ typedef struct HnswScanState
 	HnswIndex  *hnsw;			/* a copy of the relation's, which may go */
 	HnswReader	reader;
 	HnswQuery	query;
-	bool		has_query;		/* false: ORDER BY NULL, any order will do */
+	bool		has_query;		/* false: ORDER BY NULL, or by a distance that all
+								 * rows share: any order will do */
 	int			iterative_scan; /* IterativeScan */
 	uint32		max_visits;		/* settings */
 	uint32		finish_visits;	/* the last pass begins */
@@ -289,7 +290,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	{
 		Vector	   *query = support_value(value, state->hnsw->meta.dims);
 
-		hnsw_query_form(&state->query, query->x);
+		state->has_query = hnsw_query_form(&state->query, query->x);
 		if ((Pointer) query != DatumGetPointer(value))
 			pfree(query);
 	}
@@ -297,7 +298,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	{
 		float	   *zero = palloc0(sizeof(float) * state->hnsw->meta.dims);
 
-		hnsw_query_form(&state->query, zero);
+		(void) hnsw_query_form(&state->query, zero);
 		pfree(zero);
 	}
 
@@ -309,6 +310,14 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 		if (effort.ef == 0)
 			effort.ef = EF_OFF;
 		state->limit = effort.ef;
+	}
+	if (!state->has_query)
+	{
+		/* nothing is late, and equal distances would keep the adaptive search going */
+		if (state->iterative_scan == ITERATIVE_SCAN_STRICT)
+			state->iterative_scan = ITERATIVE_SCAN_RELAXED;
+		if (effort.ef == 0)
+			effort.ef = EF_OFF;
 	}
 	/* 0 where all came by inserts: the estimate of visits must not be cut off there */
 	meta.nodes = Max(meta.nodes, FINISH_MIN);

@@ -208,26 +208,29 @@ uncentre(HnswQuery *query)
 }
 
 /*
- * Search for dims floats.  A query without direction (cosine) has distance NaN
- * to everything, which sorts last: any order will do, so it becomes the mean.
+ * Search for dims floats.  False: the operator gives all rows the same distance,
+ * NaN to a query without direction (cosine), 0 to a zero one (inner product).
+ * Any order will do then; a search starts from the mean or from zero.
  *
  * For inner product the order is the same at any length of the query, but codes
  * are not: their error grows with |q - c|, of which a short query would be a
  * small part.  So it is given the length of the sphere that the rows lie on.
  */
-void
+bool
 hnsw_query_form(HnswQuery *query, const float *x)
 {
 	const HnswIndex *hnsw = query->hnsw;
 	float	   *scaled = NULL;
+	bool		differs = true;
 	double		size;
 
 	query->scale = 1;
-	if (hnsw->metric == METRIC_IP && hnsw->meta.radius > 0)
+	if (hnsw->metric == METRIC_IP)
 	{
 		double		norm = sqrt(kernel->normsq_double(x, hnsw->meta.dims));
 
-		if (norm > 0)
+		differs = norm > 0;
+		if (differs && hnsw->meta.radius > 0)
 		{
 			query->scale = hnsw->meta.radius / norm;
 			scaled = palloc(sizeof(float) * hnsw->meta.dims);
@@ -237,7 +240,10 @@ hnsw_query_form(HnswQuery *query, const float *x)
 		}
 	}
 	if (!transform(hnsw, x, 0, query->x, &size))
+	{
+		differs = false;
 		memset(query->x, 0, sizeof(float) * hnsw->meta.padded);
+	}
 	if (scaled)
 		pfree(scaled);
 	query->error = ROUNDING_BEFORE * size;
@@ -248,6 +254,7 @@ hnsw_query_form(HnswQuery *query, const float *x)
 	prepare_codes(query, query->x);
 	if (hnsw->metric == METRIC_IP)
 		uncentre(query);
+	return differs;
 }
 
 /* Search for the neighbours of a value that is to be inserted. */

@@ -7,8 +7,8 @@
  * graph search (graph/search.h) gives nodes, nearest first, and goes on as long
  * as it is asked.  When it has visited a quarter of the nodes, or its memory is
  * used up, the rest of the index is read in one sequential pass and sorted,
- * which is cheaper than hopping on: so every row is handed out if the executor
- * keeps asking.
+ * which is cheaper than hopping on: so every row is met if the executor keeps
+ * asking, and in relaxed_order handed out.
  *
  * The index knows vectors in half precision, so it hands out a lower bound of
  * each row's distance and has the executor recheck the order.  The executor

@@ -307,6 +307,20 @@ SELECT * FROM findings('beyond');
 DROP TABLE beyond;
 RESET enable_seqscan;
 
+-- the eleventh and twelfth row, met on the way, do not cost those between that the search finds when it goes on
+CREATE TABLE beyond (id serial, v vector(24));
+INSERT INTO beyond (v) SELECT random_vector(24) FROM generate_series(1, 4000);
+CREATE INDEX beyond_v ON beyond USING hnsw (v vector_l2_ops);
+ANALYZE beyond;
+SET enable_seqscan = off;
+SET vecdb.target_recall = 0.8;
+SELECT avg(hits) / 30 >= 0.7 AS recall_at_30 FROM (SELECT v FROM beyond WHERE id <= 100) q, LATERAL
+	(SELECT count(*) AS hits FROM (SELECT v <-> q.v AS d FROM beyond ORDER BY v <-> q.v LIMIT 30) near
+		WHERE d <= (SELECT max(d) FROM (SELECT l2_distance(v, q.v) AS d FROM beyond ORDER BY l2_distance(v, q.v) LIMIT 30) exact)) x;
+RESET vecdb.target_recall;
+RESET enable_seqscan;
+DROP TABLE beyond;
+
 DROP FUNCTION random_vector, against_exact, all_against_exact, scan, recall, findings;
 
 -- each connection inserts into the room that another one left

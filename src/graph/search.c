@@ -53,6 +53,8 @@
 								 * memory it may take */
 #define LOG_SHARE		4
 #define BEST_MIN		10		/* k of the adaptive rule at first */
+#define RADIUS_MIN		1.05f	/* gamma of the radius at least: the k-th itself
+								 * lies well inside */
 #define MAX_SLOTS		(UINT32_MAX >> 1)
 #define RANKED			12		/* new candidates sorted and merged at once */
 
@@ -1052,6 +1054,18 @@ graph_search_next(GraphSearch *s, uint64_t *node, uint32_t *ordinal,
 		s->last_bits = item.bits;
 	s->handed++;
 	return true;
+}
+
+float
+graph_search_radius(const GraphSearch *s)
+{
+	const uint32_t *best = s->best.data;
+	float		floor = s->effort.floor;
+	float		gamma = s->effort.gamma > RADIUS_MIN ? s->effort.gamma : RADIUS_MIN;
+
+	if (s->effort.ef > 0 || s->best.size < s->k)
+		return INFINITY;
+	return floor + gamma * (ordered_float(best[0]) - floor);
 }
 
 int

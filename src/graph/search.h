@@ -121,6 +121,13 @@ extern bool graph_search_next(GraphSearch *search, uint64_t *node,
 							  uint32_t *ordinal, float *distance, bool *ordered);
 
 /*
+ * The distance up to which the search has looked for nodes; one that is farther was
+ * met on the way, and nearer ones may follow it.  INFINITY where ef rules: there
+ * nothing is known of what is left.
+ */
+extern float graph_search_radius(const GraphSearch *search);
+
+/*
  * Ordinals of visited nodes that wait to be handed out: the nearest of them, then
  * likely followers.  Returns how many of at most n.  *distance (if not NULL) is
  * that of the nearest.

@@ -25,6 +25,11 @@
  * distance, a copy of the row and the row behind the last one.  What turns up later
  * below the upper bound came too late.
  *
+ * A row beyond the search's radius (graph_search_radius(): the eleventh and twelfth, which
+ * the executor asks for to know that the tenth is in its place, may be) goes out with the
+ * bound of the radius.  The executor keeps it until rows come that have a greater one, so
+ * that what the search finds between the two, when it goes on, is not too late.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -100,6 +105,8 @@ typedef struct HnswScanState
 	double		high;			/* no distance of a node handed out is more */
 	double		row_bound;		/* of the node at hand */
 	bool		row_certain;	/* its place in the order is */
+	bool		beyond;			/* a row beyond the radius went out: from then on no
+								 * row's place is certain */
 	float		max_error;		/* of the nodes so far */
 	float		max_norm;
 	uint64		dropped;
@@ -353,6 +360,7 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	state->tids.n = state->next_tid = 0;
 	state->bound = state->high = -get_float8_infinity();
 	state->max_error = state->max_norm = 0;
+	state->beyond = false;
 	hnsw_reader_start(&state->reader, &effort);
 	/* asked for everything: one pass is the cheapest way there */
 	if (isinf(effort.gamma))
@@ -393,11 +401,13 @@ next_low(const HnswScanState *state)
 /*
  * The bound to hand out with a node that the search found.  False: it came too
  * late for strict order.  Rows that share a node may differ in the last bits of their
- * distance, so only a row alone in its node has its place for certain.
+ * distance, so only a row alone in its node has its place for certain.  Nothing beyond the
+ * radius has.
  */
 static bool
 next_bound(HnswScanState *state, float distance, float error, float norm, bool alone, double *bound)
 {
+	float		radius = graph_search_radius(state->reader.search);
 	double		own;
 	double		high;
 
@@ -413,7 +423,8 @@ next_bound(HnswScanState *state, float distance, float error, float norm, bool a
 		state->high = get_float8_infinity();
 		return true;
 	}
-	if (alone && own >= state->high && own >= state->bound && high <= next_low(state))
+	state->beyond |= distance > radius;
+	if (alone && !state->beyond && own >= state->high && own >= state->bound && high <= next_low(state))
 	{
 		state->row_certain = true;
 		state->high = high;
@@ -422,7 +433,7 @@ next_bound(HnswScanState *state, float distance, float error, float norm, bool a
 	}
 	state->max_error = Max(state->max_error, ERROR_MARGIN * error);
 	state->max_norm = Max(state->max_norm, norm);
-	hnsw_bounds(&state->query, distance, state->max_error, state->max_norm, bound, NULL);
+	hnsw_bounds(&state->query, Min(distance, radius), state->max_error, state->max_norm, bound, NULL);
 	*bound = Max(*bound, state->bound);
 	if (own < *bound)
 	{

@@ -465,6 +465,7 @@ test_fixed(void)
 			}
 			CHECK(graph->order >= n, "ef %d: %d visits, not %d", efs[i], graph->order, n);
 			CHECK(graph_search_visits(search) == graph->order, "wrong number of visits");
+			CHECK(isinf(graph_search_radius(search)), "a radius with ef");
 			CHECK(memcmp(visits, graph->visit_order, sizeof(int) * n) == 0,
 				  "ef %d: visits differ", efs[i]);
 			CHECK(graph->interrupts >= graph->order, "not interruptible");
@@ -681,6 +682,7 @@ test_gamma(void)
 			float		unvisited = INFINITY;
 			float		before = INFINITY;
 			float		kth;
+			float		radius;
 
 			if (!graph_search_next(search, &node, &ordinal, &distance, &ordered))
 				break;
@@ -708,6 +710,13 @@ test_gamma(void)
 			CHECK(isinf(unvisited) ||
 				  unvisited - effort.floor > effort.gamma * (kth - effort.floor) - 1e-3 * effort.gamma,
 				  "gamma %g: handed out with %g unvisited, the %d-th best %g", effort.gamma, unvisited, k, kth);
+			radius = graph_search_radius(search);
+			/* k may be greater with a small gamma, see below, and stays when all was visited */
+			CHECK(isinf(kth) ? isinf(radius) : isinf(unvisited) || radius >= kth,
+				  "gamma %g: radius %g, the %d-th best %g", effort.gamma, radius, k, kth);
+			if (!isinf(kth) && !isinf(unvisited) && effort.gamma >= 1.1f)
+				CHECK(fabsf(radius - effort.floor - effort.gamma * (kth - effort.floor)) <= 1e-3 * effort.gamma,
+					  "gamma %g: radius %g, the %d-th best %g", effort.gamma, radius, k, kth);
 			/* with a small gamma all that was visited may be handed out, and k doubles early */
 			if (graph->order > last_order && effort.gamma >= 1.1f)
 			{

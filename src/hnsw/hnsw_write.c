@@ -144,6 +144,17 @@ first_same(const HnswBuilder *builder, uint32 node)
 	return pg_atomic_read_u32(&hnsw_build_row(builder, node)->same) - 1;
 }
 
+/* How many rows beside its own a node has. */
+static uint32
+count_same(const HnswBuilder *builder, uint32 node)
+{
+	uint32		n = 0;
+
+	for (node = first_same(builder, node); node != PG_UINT32_MAX; node = first_same(builder, node))
+		n++;
+	return n;
+}
+
 /*
  * Give the chains their chunks; returns how many.  The number of the first
  * chunk is kept as the position of the chain's first row, which has none
@@ -159,14 +170,12 @@ plan_chunks(HnswBuilder *builder)
 	for (uint32 i = 0; i < builder->shared->nodes; i++)
 	{
 		uint32		first = first_same(builder, order[i]);
-		uint32		n = 0;
+		uint32		n = count_same(builder, order[i]);
 
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (first == PG_UINT32_MAX)
+		if (n == 0)
 			continue;
-		for (uint32 node = first; node != PG_UINT32_MAX; node = first_same(builder, node))
-			n++;
 		position[first] = nchunks;
 		nchunks += (n + HNSW_CHUNK_TIDS - 1) / HNSW_CHUNK_TIDS;
 	}
@@ -241,6 +250,9 @@ choose_longest(HnswBuilder *builder, uint32 k)
 /*
  * Mark the nodes of the entry table: all roots, and one of each of so many
  * equal parts of all nodes; for inner product also half as many of the longest.
+ * And the crowds: nodes with half as many rows as come upon an entry, so no more than
+ * twice as many.  Hundreds of equal rows are often unlike all others (a licence, an
+ * empty form), so that few links lead there, and queries like them are as many.
  * Returns how many.
  */
 static uint32
@@ -251,11 +263,18 @@ choose_entries(HnswBuilder *builder)
 	const uint32 *order = hnsw_build_order(builder);
 	uint64		random = ENTRY_SEED;
 	uint64		wanted = hnsw_entry_target(shared->nodes + shared->spooled, &shared->meta);
+	uint32		crowd;
 	uint32		n = 0;
 
 	wanted = Min(wanted, shared->nodes);
+	crowd = Max(graph_build_count(graph) / Max(wanted, 1) / 2, 1);
 	for (uint32 i = 0; i < shared->nodes; i++)
-		n += hnsw_build_row(builder, order[i])->entry = graph_build_is_root(graph, order[i]);
+	{
+		if (i % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
+		n += hnsw_build_row(builder, order[i])->entry =
+			graph_build_is_root(graph, order[i]) || count_same(builder, order[i]) >= crowd;
+	}
 	for (uint64 i = 0; i < wanted; i++)
 	{
 		uint64		first = shared->nodes * i / wanted;

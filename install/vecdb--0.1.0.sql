@@ -367,13 +367,13 @@ CREATE FUNCTION vecdb_index_stats(
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
-	'size and rows of an index (as of build or last VACUUM), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat, ivfpq: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method. detailed reads every page and counts anew';
+	'size and rows of an index (as of build or, hnsw, the last VACUUM that found dead rows), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat, ivfpq: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method. detailed reads every page and counts anew';
 
 CREATE FUNCTION vecdb_hnsw_build_memory(rows bigint, dims integer, m integer DEFAULT 16)
 	RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vecdb_hnsw_build_memory(bigint, integer, integer) IS
-	'bytes of maintenance_work_mem with which an hnsw index over so many vectors is built in memory';
+	'bytes of maintenance_work_mem with which an hnsw index over so many vectors is built in memory; vector_ip_ops has a dimension more';
 
 CREATE FUNCTION vecdb_hnsw_layout(
 	dims integer,
@@ -384,7 +384,7 @@ CREATE FUNCTION vecdb_hnsw_layout(
 ) RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION vecdb_hnsw_layout(integer, integer) IS
-	'how an hnsw index over such vectors lies on pages: neighbours of a node at most, bits of a code a dimension and dimensions it covers, nodes a page, bytes of a node, pages of its own for each vector, bytes a row in all';
+	'how an hnsw index over such vectors lies on pages (vector_ip_ops has a dimension more): neighbours of a node at most, bits of a code a dimension and dimensions it covers, nodes a page, bytes of a node, pages of its own for each vector, bytes a row in all';
 
 -- Pages may show values of rows: for superusers and roles that may read all data.
 CREATE FUNCTION vecdb_page_header(

@@ -46,5 +46,7 @@ SELECT * FROM vecdb_check('st_idx', true);
 CREATE TABLE st_empty (v vector(4));
 CREATE INDEX st_empty_idx ON st_empty USING hnsw (v vector_l1_ops);
 SELECT * FROM vecdb_index_stats('st_empty_idx', true) WHERE metric !~ '^(bytes|gamma|visits)';
+INSERT INTO st_empty SELECT ARRAY[i, 1, 2, 3]::vector FROM generate_series(1, 100) i;
+SELECT value > 1 AS visits_of_inserted FROM vecdb_index_stats('st_empty_idx') WHERE metric = 'visits';
 DROP TABLE st, st_empty;
 DROP FUNCTION stat;

@@ -682,7 +682,8 @@ init_meta(Relation index, HnswMetaPageData *meta)
 	if (meta->ef_construction < 2 * m)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("ef_construction must be greater than or equal to 2 * m")));
+				 errmsg("ef_construction must be greater than or equal to 2 * m"),
+				 errdetail("It is %d, and m is %d.", meta->ef_construction, m)));
 }
 
 IndexBuildResult *

@@ -301,8 +301,12 @@ hnsw_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 	if (search.ef_search == 0)
 	{
 		double		visits;
-		float		gamma = hnsw_gamma_for(&meta, search.target_recall, &visits);
+		float		gamma;
 
+		/* born small: no more visits than nodes, of which the metapage knows few or none */
+		if (meta.num_targets == 0)
+			meta.nodes = Max(meta.nodes, (uint64) (bytes / BLCKSZ) * meta.nodes_per_page);
+		gamma = hnsw_gamma_for(&meta, search.target_recall, &visits);
 		put(fcinfo, "target_recall", search.target_recall);
 		put(fcinfo, "gamma", gamma);
 		put(fcinfo, "visits", visits);

@@ -429,7 +429,7 @@ insert_spooled(HnswBuilder *builder)
 		value.error = row.error;
 		value.norm = row.norm;
 		kernel->half_unpack(value.half, value.scale, padded, value.x);
-		hnsw_insert_value(insert, &value, &row.tid);
+		hnsw_calibrate_inserted(builder, value.x, hnsw_insert_value(insert, &value, &row.tid));
 		hnsw_build_progress(builder, (double) pg_atomic_add_fetch_u64(&shared->inserted, 1));
 	}
 	hnsw_insert_end(insert);
@@ -469,21 +469,22 @@ participate(HnswBuilder *builder, IndexInfo *indexInfo, ParallelTableScanDesc ps
 	hnsw_build_sync(builder);
 
 	if (leader)
+	{
+		hnsw_build_write_meta(builder);
 		hnsw_calibrate_begin(builder);
+	}
 	hnsw_build_sync(builder);
 	hnsw_calibrate_exact(builder);
+	hnsw_build_sync(builder);
+	insert_spooled(builder);
 	hnsw_build_sync(builder);
 	hnsw_calibrate_search(builder);
 	hnsw_build_sync(builder);
 	if (leader)
 	{
 		hnsw_calibrate_end(builder);
-		hnsw_build_write_meta(builder);
+		hnsw_build_write_targets(builder);
 	}
-	hnsw_build_sync(builder);
-
-	insert_spooled(builder);
-	hnsw_build_sync(builder);
 }
 
 /* A parallel worker. */

@@ -38,7 +38,7 @@ typedef struct HnswBuildRow
 typedef struct HnswNearest
 {
 	float		distance;
-	uint32		node;
+	HnswNodeId	node;			/* 0: none yet */
 } HnswNearest;
 
 #define HNSW_CALIBRATION_K			10
@@ -119,7 +119,7 @@ typedef struct HnswBuildShared
 	HnswBlocks	blocks;
 
 	/* calibration */
-	int			nqueries;
+	int			nqueries;		/* 0: there is none */
 	int			calibrated;		/* gammas tried */
 } HnswBuildShared;
 
@@ -203,11 +203,13 @@ extern void hnsw_build_merge(HnswBuilder *builder);
 extern void hnsw_build_plan(HnswBuilder *builder);
 extern void hnsw_build_write(HnswBuilder *builder);
 extern void hnsw_build_write_meta(HnswBuilder *builder);
+extern void hnsw_build_write_targets(HnswBuilder *builder);
 
 /* hnsw_calibrate.c */
 extern int	hnsw_calibration_queries(Size memory, const HnswMetaPageData *meta);
 extern void hnsw_calibrate_begin(HnswBuilder *builder);
 extern void hnsw_calibrate_exact(HnswBuilder *builder);
+extern void hnsw_calibrate_inserted(HnswBuilder *builder, const float *x, HnswNodeId node);
 extern void hnsw_calibrate_search(HnswBuilder *builder);
 extern void hnsw_calibrate_end(HnswBuilder *builder);
 

@@ -3,9 +3,10 @@
  * hnsw_calibrate.c
  *	  How far a search must go for a recall: measured at build.
  *
- * Some queries are made of the rows, their exact answers are found among all
- * rows in memory, and then the pages are searched for them as a scan would, with
- * one gamma (graph/search.h) after the other, until the highest target is met.
+ * Some queries are made of the rows in memory, their exact answers are found among
+ * all rows, those that did not fit memory included, and then the pages are searched
+ * for them as a scan would, with one gamma (graph/search.h) after the other, until
+ * the highest target is met.
  *
  * Real queries are harder than rows: questions are no documents.  So a query
  * lies some way (MIX) from one row to another, and only a part of the misses that
@@ -228,14 +229,17 @@ hnsw_calibrate_begin(HnswBuilder *builder)
 	pfree(axis);
 }
 
-/* Keep the K nearest, in order. */
+/* Keep the K nearest, in order, each once. */
 static inline void
-keep_nearest(HnswNearest *nearest, float distance, uint32 node)
+keep_nearest(HnswNearest *nearest, float distance, HnswNodeId node)
 {
 	int			i = HNSW_CALIBRATION_K - 1;
 
 	if (likely(!(distance < nearest[i].distance)))
 		return;
+	for (int j = 0; j < HNSW_CALIBRATION_K; j++)
+		if (nearest[j].node == node)
+			return;
 	for (; i > 0 && distance < nearest[i - 1].distance; i--)
 		nearest[i] = nearest[i - 1];
 	nearest[i].distance = distance;
@@ -269,7 +273,7 @@ distances_of(const HnswBuilder *builder, const float *rows, int n, float *out)
 	}
 }
 
-/* The exact answers: each participant compares a part of the rows. */
+/* The exact answers among the rows in memory: each participant compares a part. */
 void
 hnsw_calibrate_exact(HnswBuilder *builder)
 {
@@ -287,7 +291,7 @@ hnsw_calibrate_exact(HnswBuilder *builder)
 		for (int i = 0; i < HNSW_CALIBRATION_K; i++)
 		{
 			nearest_of(builder, builder->number, q)[i].distance = INFINITY;
-			nearest_of(builder, builder->number, q)[i].node = PG_UINT32_MAX;
+			nearest_of(builder, builder->number, q)[i].node = 0;
 		}
 
 	for (;;)
@@ -305,10 +309,27 @@ hnsw_calibrate_exact(HnswBuilder *builder)
 		for (int i = 0; i < n; i++)
 			for (int q = 0; q < shared->nqueries; q++)
 				keep_nearest(nearest_of(builder, builder->number, q),
-							 distances[i * shared->nqueries + q], order[first + i]);
+							 distances[i * shared->nqueries + q],
+							 hnsw_build_node_id(builder, order[first + i]));
 		hnsw_build_progress(builder, (double) first + n);
 	}
 	pfree(rows);
+	pfree(distances);
+}
+
+/* A row that did not fit memory has got this node, its own or that of equal rows. */
+void
+hnsw_calibrate_inserted(HnswBuilder *builder, const float *x, HnswNodeId node)
+{
+	HnswBuildShared *shared = builder->shared;
+	float	   *distances;
+
+	if (shared->nqueries == 0)
+		return;
+	distances = palloc(sizeof(float) * shared->nqueries);
+	distances_of(builder, x, 1, distances);
+	for (int q = 0; q < shared->nqueries; q++)
+		keep_nearest(nearest_of(builder, builder->number, q), distances[q], node);
 	pfree(distances);
 }
 
@@ -327,8 +348,7 @@ exact_answer(const HnswBuilder *builder, int q, HnswNodeId *answer)
 			keep_nearest(nearest, other->distance, other->node);
 		}
 	for (int i = 0; i < HNSW_CALIBRATION_K; i++)
-		answer[i] = nearest[i].node == PG_UINT32_MAX ? 0 :
-			hnsw_build_node_id(builder, nearest[i].node);
+		answer[i] = nearest[i].node;
 }
 
 /* Search for a query with one gamma, as a scan does. */

@@ -741,8 +741,8 @@ entry_wanted(HnswInsert *insert)
 		(random_next(&random) >> 11) * 0x1.0p-53 * sqrt(nodes) < 1;
 }
 
-/* Insert a formed value. */
-void
+/* Insert a formed value; returns its node, which may have been there. */
+HnswNodeId
 hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 {
 	const HnswMetaPageData *meta = &insert->hnsw->meta;
@@ -768,7 +768,10 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 		if (same == 0)
 			break;
 		if (join_node(insert, same, value, tid))
+		{
+			id = same;
 			goto done;
+		}
 		CHECK_FOR_INTERRUPTS();
 	}
 
@@ -811,6 +814,7 @@ done:
 	MemoryContextReset(insert->row_context);
 	if (!insert->building)
 		UnlockPage(insert->index, HNSW_INSERT_LOCK_BLOCK, ShareLock);
+	return id;
 }
 
 bool

@@ -190,7 +190,7 @@ typedef struct HnswInsert
 } HnswInsert;
 
 extern HnswInsert *hnsw_insert_begin(Relation index, bool building);
-extern void hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid);
+extern HnswNodeId hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid);
 extern void hnsw_insert_end(HnswInsert *insert);
 extern HnswCandidate *hnsw_insert_search(HnswInsert *insert, const HnswValue *value,
 										 int *n, HnswNodeId *same);

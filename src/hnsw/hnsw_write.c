@@ -628,3 +628,19 @@ hnsw_build_write_meta(HnswBuilder *builder)
 	memcpy(HnswPageGetMeta(page), meta, sizeof(*meta));
 	write_page(builder, HNSW_META_BLOCK, page);
 }
+
+/* What was measured goes to the metapage, which inserts have changed since; hnswbuild() logs it. */
+void
+hnsw_build_write_targets(HnswBuilder *builder)
+{
+	const HnswMetaPageData *measured = &builder->shared->meta;
+	Buffer		buffer = ReadBuffer(builder->index, HNSW_META_BLOCK);
+	HnswMetaPageData *meta;
+
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	meta = HnswPageGetMeta(BufferGetPage(buffer));
+	meta->num_targets = measured->num_targets;
+	memcpy(meta->targets, measured->targets, sizeof(meta->targets));
+	MarkBufferDirty(buffer);
+	UnlockReleaseBuffer(buffer);
+}

@@ -182,6 +182,40 @@ codec_encode(const Codec *codec, const float *x, const float *c, float *scratch,
 	}
 }
 
+double
+codec_quantisation_error(const Codec *codec, const float *x, const float *c,
+						 float *scratch, uint8_t *code, float *factors)
+{
+	const float *residual = scratch;
+	float	   *decoded = scratch + codec->work_dim;
+	double		error = 0;
+
+	codec_encode(codec, x, c, scratch, code, factors);
+	if (codec->kind == CODEC_RABITQ)
+	{
+		double		along;		/* <u, r> = |r|^2 / k */
+
+		for (int d = 0; d < codec->work_dim; d++)
+			error += (double) residual[d] * residual[d];
+		if (!(factors[1] < 0))
+			return error;
+		along = -2 * error / factors[1];
+		error -= along * along / rabitq_code_normsq(code, codec->work_dim, codec->bits);
+		return error > 0 ? error : 0;
+	}
+	if (codec->kind == CODEC_PQ)
+		pq_decode(&codec->pq, codec->state, code, decoded);
+	else
+		sq8_decode(&codec->range, code, decoded);
+	for (int d = 0; d < codec->dim; d++)
+	{
+		double		off = (double) residual[d] - decoded[d];
+
+		error += off * off;
+	}
+	return error;
+}
+
 /* ------------------------------------------------------------------ queries */
 
 /* Memory: residual | pq's tables, or rabitq's levels. */

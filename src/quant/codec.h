@@ -118,6 +118,14 @@ extern void codec_transform(const Codec *codec, const float *x, float *out);
 extern void codec_encode(const Codec *codec, const float *x, const float *c,
 						 float *scratch, uint8_t *code, float *factors);
 
+/*
+ * The quantisation error of x in that list: |r - r'|^2, where r' is what the code
+ * stands for (rabitq: the multiple of u that is nearest to r).  code, factors and
+ * scratch are used up.
+ */
+extern double codec_quantisation_error(const Codec *codec, const float *x, const float *c,
+									   float *scratch, uint8_t *code, float *factors);
+
 /* A query, and the list it is at. */
 typedef struct CodecQuery
 {

@@ -177,6 +177,12 @@ rabitq_estimate(const RabitqQuery *query, float base, const uint8_t *codes,
 	}
 }
 
+double
+rabitq_code_normsq(const uint8_t *code, int code_dims, int bits)
+{
+	return kernel->code_pair(code, code, code_dims, bits);
+}
+
 float
 rabitq_code_cosine(const uint8_t *a, const uint8_t *b, int code_dims, int bits)
 {

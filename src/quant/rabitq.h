@@ -96,6 +96,9 @@ extern void rabitq_estimate(const RabitqQuery *query, float base,
 							const uint8_t *codes, const RabitqFactor *factors,
 							int n, float *estimates);
 
+/* |u|^2 of a code. */
+extern double rabitq_code_normsq(const uint8_t *code, int code_dims, int bits);
+
 /*
  * For pruning an owner's list without its neighbours' vectors: <r_i, r_j> / (|r_i|
  * |r_j|), the cosine between two codes of one owner, from the codes alone

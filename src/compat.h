@@ -164,6 +164,20 @@ extend_relation(Relation rel, ForkNumber fork)
 #define count_index_search(scan) pgstat_count_index_scan((scan)->indexRelation)
 #endif
 
+/* 16 asks whether to copy what a tuplesort of datums gives. */
+#if PG_VERSION_NUM >= 160000
+#define sorted_datum(sort, value, isnull) tuplesort_getdatum(sort, true, false, value, isnull, NULL)
+#else
+#define sorted_datum(sort, value, isnull) tuplesort_getdatum(sort, true, value, isnull, NULL)
+#endif
+
+/* 18 keeps the snapshot for reading TOAST itself; before, the caller has the memory. */
+#if PG_VERSION_NUM >= 180000
+#define toast_snapshot(memory) ((void) (memory), get_toast_snapshot())
+#else
+#define toast_snapshot(memory) (init_toast_snapshot(memory), (memory))
+#endif
+
 /*
  * 17 plans the workers of an index build for any access method that has
  * amcanbuildparallel; before, it does so for btree only, but lets others call.

@@ -38,6 +38,19 @@ is_heap(Relation rel)
 	return rel->rd_rel->relam == HEAP_TABLE_AM_OID;
 }
 
+/* ERROR when the index names a block that the table, of so many, has not. */
+void
+heap_check_exists(Relation heap, Relation index, BlockNumber block, BlockNumber nblocks)
+{
+	if (block >= nblocks && is_heap(heap))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" points to block %u of table \"%s\", which has %u blocks",
+						RelationGetRelationName(index), block,
+						RelationGetRelationName(heap), nblocks),
+				 errhint("Please REINDEX it.")));
+}
+
 /*
  * ERROR when the table has no such block: left to itself, the storage manager
  * would speak of a missing file.  What is no heap may number rows as it likes.
@@ -53,13 +66,7 @@ heap_check_block(IndexScanDesc scan, BlockNumber block)
 		return;
 	last_nblocks = RelationGetNumberOfBlocks(heap);
 	last_file = RelationGetFileNumber(heap);
-	if (block >= last_nblocks)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" points to block %u of table \"%s\", which has %u blocks",
-						RelationGetRelationName(scan->indexRelation), block,
-						RelationGetRelationName(heap), last_nblocks),
-				 errhint("Please REINDEX it.")));
+	heap_check_exists(heap, scan->indexRelation, block, last_nblocks);
 }
 
 /* In which buffer was the row that this fetch of the table gave last? */

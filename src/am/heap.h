@@ -12,6 +12,8 @@
 #include "access/relscan.h"
 
 extern void heap_check_block(IndexScanDesc scan, BlockNumber block);
+extern void heap_check_exists(Relation heap, Relation index, BlockNumber block,
+							  BlockNumber nblocks);
 extern void heap_remember(IndexScanDesc scan);
 extern void heap_remember_fetch(IndexScanDesc scan, IndexFetchTableData *fetch);
 extern void heap_prefetch_page(IndexScanDesc scan, ItemPointer tid);

@@ -280,45 +280,23 @@ static void
 train_codec(IvfBuildShared *shared, char *area, int number, int lists, Codec *codec,
 			void *scratch, KMeansSync sync)
 {
-	int			dims = shared->dims;
-	int			n = shared->train_n;
-	int			parts = codec_train_parts(codec);
-	int			participants = shared->kmeans.participants;
-	float	   *centroids = (float *) (area + shared->area.centroids);
-	float	   *work = (float *) (area + shared->area.work_centroids);
-	float	   *sample = (float *) (area + shared->area.sample);
-	float	   *residuals = (float *) (area + shared->area.residuals);
-	int			block = assign_block_rows(dims);
-	uint32	   *nearest = palloc(sizeof(uint32) * block);
-	void	   *memory;
+	IvfLearning learning = {
+		.dims = shared->dims,
+		.lists = lists,
+		.n = shared->train_n,
+		.sample = (float *) (area + shared->area.sample),
+		.centroids = (float *) (area + shared->area.centroids),
+		.assign = area + shared->area.assign,
+		.scratch = scratch,
+		.work_centroids = (float *) (area + shared->area.work_centroids),
+		.residuals = (float *) (area + shared->area.residuals),
+		.interrupt = interrupt
+	};
 
-	for (int list = number; list < lists; list += participants)
-		codec_transform(codec, centroids + (Size) list * dims,
-						work + (Size) list * codec->work_dim);
-	for (int first = number * block; parts > 0 && first < n; first += participants * block)
-	{
-		int			count = Min(block, n - first);
-
-		assign_rows(area + shared->area.assign, sample + (Size) first * dims, dims, NULL,
-					count, nearest, NULL, scratch, interrupt, NULL);
-		for (int i = 0; i < count; i++)
-		{
-			const float *row = sample + (Size) (first + i) * dims;
-			const float *centroid = centroids + (Size) nearest[i] * dims;
-			float	   *to = residuals + (Size) (first + i) * dims;
-
-			for (int d = 0; d < dims; d++)
-				to[d] = row[d] - centroid[d];
-		}
-	}
+	ivf_learn_begin(&learning, codec, number, shared->kmeans.participants);
 	if (sync)
 		sync(&shared->barrier);
-	memory = parts > 0 ? palloc_extended(codec_train_memory(codec, n) + 64, MCXT_ALLOC_HUGE) : NULL;
-	for (int part = number; part < parts; part += participants)
-		codec_train(codec, part, residuals, n, (void *) TYPEALIGN(64, memory), interrupt, NULL);
-	if (memory)
-		pfree(memory);
-	pfree(nearest);
+	ivf_learn_end(&learning, codec, number, shared->kmeans.participants);
 	if (sync)
 		sync(&shared->barrier);
 }
@@ -845,7 +823,7 @@ build_empty(Relation index, ForkNumber fork, Metric metric, int dims)
 	Buffer		listbuf;
 
 	if (ivf_has_codes(index))
-		ivf_choose_codec(index, dims, metric, false, &codec);
+		(void) ivf_choose_codec(index, dims, metric, false, ERROR, &codec);
 	ivf_meta_init(&meta, dims, metric, ivf_has_codes(index) ? &codec : NULL);
 	ivf_layout(&meta, &layout);
 	meta.lists = meta.lists_alive = 1;
@@ -1028,20 +1006,15 @@ build_untrained(IvfBuild *build, IndexBuildResult *result)
 }
 
 /*
- * pgvector's words, which tools that create the index first know; but its advice,
- * to drop the index until there are rows, only for ivfpq, which is not trained
- * later.
+ * pgvector's words, which tools that create the index first know; but not its advice,
+ * to drop the index until there are rows.
  */
 static void
 notice_little_data(Relation index)
 {
-	bool		codes = ivf_has_codes(index);
-
 	ereport(NOTICE,
 			(errmsg("%s index created with little data", ivf_am_name(index)),
-			 codes ? errdetail("This will cause low recall.") :
 			 errdetail("It finds its lists when VACUUM, or autovacuum, meets enough rows; an empty one is read whole until then."),
-			 codes ? errhint("Drop the index until the table has more data.") :
 			 errhint("After loading data, VACUUM the table.")));
 }
 
@@ -1157,7 +1130,7 @@ ivfbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	build.dims = support_dims(index, ivf_am_name(index), VECTOR_MAX_DIM);
 
 	if (ivf_has_codes(index))
-		ivf_choose_codec(index, build.dims, build.metric, true, &build.codec);
+		(void) ivf_choose_codec(index, build.dims, build.metric, true, ERROR, &build.codec);
 
 	ivf_sample_rows(heap, index, indexInfo, build.metric, build.dims,
 					ivf_has_codes(index) ? &build.codec : NULL, memory / 2, &build.sample);

@@ -294,8 +294,17 @@ cmp_hardness(const void *a, const void *b, void *arg)
 	return x < y ? -1 : x > y;
 }
 
+/* The recalls to be measured. */
+void
+ivf_calibration_targets(IvfMetaPageData *meta)
+{
+	meta->num_targets = IVF_NUM_TARGETS;
+	for (int t = 0; t < IVF_NUM_TARGETS; t++)
+		meta->targets[t].recall = targets[t].recall;
+}
+
 /*
- * Fill meta's targets.  nearest: IVF_CALIBRATION_K for each query and
+ * Fill meta's targets, but for the widths.  nearest: IVF_CALIBRATION_K for each query and
  * participant; it is used up.  meta->rows and the rows of the lists are set.
  */
 void
@@ -348,14 +357,15 @@ ivf_calibrate(IvfMetaPageData *meta, const IvfListData *entries,
 	}
 	qsort(met, n, sizeof(MetAt), cmp_met);
 
-	meta->num_targets = n > 0 ? IVF_NUM_TARGETS : 0;
+	ivf_calibration_targets(meta);
+	if (n == 0)
+		meta->num_targets = 0;
 	for (int t = 0; t < meta->num_targets; t++)
 	{
 		double		share = 1 - (1 - targets[t].recall) * targets[t].misses;
 
 		while (at < n - 1 && sum + met[at].weight < share * total)
 			sum += met[at++].weight;
-		meta->targets[t].recall = targets[t].recall;
 		meta->targets[t].effort = met[at].effort;
 		meta->targets[t].probes = 0;
 	}

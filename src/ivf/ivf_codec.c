@@ -16,7 +16,8 @@
  * away from its centroid), and each codec has one formula to get right.
  *
  * An index born empty has one list whose centre is zero, and nothing to learn
- * from: its codes are rabitq's, which needs no training, whatever was asked for.
+ * from: its codes are rabitq's, which needs no training, whatever was asked for,
+ * until VACUUM trains it.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,11 +26,16 @@
 #include <float.h>
 #include <math.h>
 
+#include "access/table.h"
+#include "commands/vacuum.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
+#include "compat.h"
 #include "ivf/ivf_private.h"
 #include "kernel/kernel.h"
 #include "quant/assign.h"
+#include "quant/random.h"
 
 #define CODEC_SEED		0x69766671
 #define DEFAULT_KIND	CODEC_RABITQ
@@ -39,12 +45,17 @@
 #define ERROR_QUERIES		256
 #define ERROR_WORK			(2e9)	/* multiplications */
 
+/* Rows whose quantisation error is averaged: a mean of so many is off by some 2 % */
+#define QUANTISED_ROWS		500
+
 /*
  * The codec that the index's options ask for; trained: there are rows to learn
- * from.
+ * from.  Where they contradict each other, or the column: elevel, or false where that
+ * is no error.
  */
-void
-ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, Codec *codec)
+bool
+ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elevel,
+				 Codec *codec)
 {
 	int			kind;
 	int			bits;
@@ -56,38 +67,53 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, Codec *c
 		kind = DEFAULT_KIND;
 
 	if (m != OPTION_UNSET && kind != CODEC_PQ)
-		ereport(ERROR,
+	{
+		ereport(elevel,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"m\" is for quantizer \"pq\" only"),
 				 errhint("Set quantizer = pq, or leave m out.")));
+		return false;
+	}
 	switch (kind)
 	{
 		case CODEC_PQ:
 			if (bits != OPTION_UNSET && bits != 4 && bits != 8)
-				ereport(ERROR,
+			{
+				ereport(elevel,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("bits is %d, but quantizer \"pq\" has 4 or 8 bits for each part", bits)));
+				return false;
+			}
 			bits = bits == OPTION_UNSET ? 8 : bits;
 			if (m != OPTION_UNSET && m > dims)
-				ereport(ERROR,
+			{
+				ereport(elevel,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("m is %d, but the column has %d dimensions", m, dims),
 						 errhint("A part needs one dimension at least.")));
+				return false;
+			}
 			m = m == OPTION_UNSET ? Max(dims * 2 / bits, 1) : m;
 			break;
 		case CODEC_SQ8:
 			if (bits != OPTION_UNSET && bits != 8)
-				ereport(ERROR,
+			{
+				ereport(elevel,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("bits is %d, but quantizer \"sq8\" has 8 bits for each dimension", bits)));
+				return false;
+			}
 			bits = 8;
 			m = 0;
 			break;
 		default:
 			if (bits != OPTION_UNSET && bits != 1 && bits != 2 && bits != 4)
-				ereport(ERROR,
+			{
+				ereport(elevel,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("bits is %d, but quantizer \"rabitq\" has 1, 2 or 4 bits for each dimension", bits)));
+				return false;
+			}
 			bits = bits == OPTION_UNSET ? IVFPQ_DEFAULT_BITS : bits;
 			m = 0;
 			break;
@@ -97,16 +123,20 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, Codec *c
 		elog(ERROR, "invalid codec");
 	most = IVF_PAGE_CAPACITY - 2 - (int) (ivf_row_size(dims, metric, codec) - codec->code_size);
 	if (codec->code_size > most)
-		ereport(ERROR,
+	{
+		ereport(elevel,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("codes of %zu bytes do not fit a page of the index, which has room for %d",
 						codec->code_size, most),
 				 kind == CODEC_PQ ?
 				 errhint("Choose m up to %d, or quantizer = rabitq, which codes any dimension.", most * 8 / bits) :
 				 errhint("Choose quantizer = rabitq, which codes any dimension, or pq.")));
+		return false;
+	}
 
 	if (!trained && kind != CODEC_RABITQ)
 		(void) codec_init(codec, CODEC_RABITQ, dims, 4, 0, CODEC_SEED);
+	return true;
 }
 
 /* Bytes that ivf_encode_row() works in. */
@@ -158,6 +188,196 @@ ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
 	memcpy(out, factors, sizeof(float) * codec->nfactors);
 }
 
+/*
+ * What a codec learns, in two steps, by participants of whom this is one; all must
+ * have ended the first before anybody begins the second.  First: centroids in the
+ * codec's space, and residuals of sampled rows.
+ */
+void
+ivf_learn_begin(const IvfLearning *learning, const Codec *codec, int number, int participants)
+{
+	int			dims = learning->dims;
+	int			n = codec_train_parts(codec) > 0 ? learning->n : 0;
+	int			block = assign_block_rows(dims);
+	uint32	   *nearest = palloc(sizeof(uint32) * block);
+
+	for (int list = number; list < learning->lists; list += participants)
+		codec_transform(codec, learning->centroids + (Size) list * dims,
+						learning->work_centroids + (Size) list * codec->work_dim);
+	for (int first = number * block; first < n; first += participants * block)
+	{
+		int			count = Min(block, n - first);
+
+		assign_rows(learning->assign, learning->sample + (Size) first * dims, dims, NULL,
+					count, nearest, NULL, learning->scratch, learning->interrupt, NULL);
+		for (int i = 0; i < count; i++)
+		{
+			const float *row = learning->sample + (Size) (first + i) * dims;
+			const float *centroid = learning->centroids + (Size) nearest[i] * dims;
+			float	   *to = learning->residuals + (Size) (first + i) * dims;
+
+			for (int d = 0; d < dims; d++)
+				to[d] = row[d] - centroid[d];
+		}
+	}
+	pfree(nearest);
+}
+
+/* Second: the codec's state, part by part. */
+void
+ivf_learn_end(const IvfLearning *learning, Codec *codec, int number, int participants)
+{
+	int			parts = codec_train_parts(codec);
+	void	   *memory;
+
+	if (parts == 0)
+		return;
+	memory = palloc_extended(codec_train_memory(codec, learning->n) + 64, MCXT_ALLOC_HUGE);
+	for (int part = number; part < parts; part += participants)
+		codec_train(codec, part, learning->residuals, learning->n,
+					(void *) TYPEALIGN(64, memory), learning->interrupt, NULL);
+	pfree(memory);
+}
+
+/* Mean quantisation error of sampled rows, as ivf_calibrate_codec() has them. */
+static float
+sampled_error(const IvfMetaPageData *meta, const Codec *codec, const float *centroids,
+			  const float *work_centroids, const float *sample, int n)
+{
+	int			dims = meta->dims;
+	float	   *value = palloc(sizeof(float) * codec->work_dim);
+	float	   *scratch = palloc(sizeof(float) * 2 * codec->work_dim);
+	uint8_t    *code = palloc(codec->code_size);
+	float		factors[CODEC_MAX_FACTORS];
+	double		sum = 0;
+
+	n = (int) Min(Min(n, QUANTISED_ROWS), Max(ERROR_WORK / ((double) meta->lists * dims), 50));
+	for (int i = 0; i < n; i++)
+	{
+		const float *row = sample + (Size) i * dims;
+		float		distance = INFINITY;
+		uint32		list = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		assign_one(row, centroids, sizeof(float) * dims, meta->lists, dims,
+				   meta->metric != METRIC_L2, 0, &distance, &list);
+		codec_transform(codec, row, value);
+		sum += codec_quantisation_error(codec, value,
+										work_centroids + (Size) list * codec->work_dim,
+										scratch, code, factors);
+	}
+	pfree(value);
+	pfree(scratch);
+	pfree(code);
+	return n > 0 ? (float) Min(sum / n, FLT_MAX) : 0;
+}
+
+typedef struct SampledRow
+{
+	ItemPointerData tid;
+	uint32		list;
+} SampledRow;
+
+static int
+cmp_sampled_row(const void *a, const void *b)
+{
+	return ItemPointerCompare(unconstify(ItemPointerData *, &((const SampledRow *) a)->tid),
+							  unconstify(ItemPointerData *, &((const SampledRow *) b)->tid));
+}
+
+/* Rows from random pages of the present lists, in the order of the table; returns how many. */
+static int
+sample_codes(Relation index, const IvfMetaPageData *meta, SampledRow *rows, int max_n)
+{
+	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
+	uint64		random = meta->rows;
+	IvfLayout	layout;
+	int			n = 0;
+
+	ivf_layout(meta, &layout);
+	for (int tries = 0; tries < 2 * max_n && n < max_n; tries++)
+	{
+		BlockNumber blkno = (BlockNumber) random_below(&random, nblocks);
+		PageVerdict verdict;
+		Buffer		buf;
+		Page		page;
+		int			on_page;
+
+		VACUUM_DELAY_POINT();
+		buf = page_read_any(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE, NULL, &verdict);
+		page = BufferGetPage(buf);
+		if (verdict == PAGE_OK && IvfPageKind(page) == IVF_PAGE_LIST &&
+			IvfPageGetOpaque(page)->generation == meta->generation &&
+			IvfPageGetOpaque(page)->list < meta->lists &&
+			(on_page = ivf_page_rows(index, blkno, page, &layout)) > 0)
+		{
+			int			i = (int) random_below(&random, on_page);
+
+			rows[n].tid = *ivf_page_tid(page, &layout, i);
+			rows[n++].list = IvfPageGetOpaque(page)->list;
+		}
+		page_release(buf);
+	}
+	qsort(rows, n, sizeof(SampledRow), cmp_sampled_row);
+	return n;
+}
+
+/*
+ * Mean quantisation error of the rows there are now: some of them are read from the
+ * table.  Called by VACUUM.
+ */
+float
+ivf_measure_codes(Relation index, const IvfMetaPageData *meta)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "ivfpq error",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	SampledRow *rows = palloc(sizeof(SampledRow) * QUANTISED_ROWS);
+	int			n = sample_codes(index, meta, rows, QUANTISED_ROWS);
+	Relation	heap = table_open(index->rd_index->indrelid, NoLock);
+	IvfFetch   *fetch = ivf_fetch_begin(heap, index);
+	Codec		codec;
+	float	   *directed = palloc(sizeof(float) * meta->dims);
+	float	   *value;
+	float	   *centroid;
+	float	   *scratch;
+	uint8_t    *code;
+	float		factors[CODEC_MAX_FACTORS];
+	double		sum = 0;
+	int			measured = 0;
+
+	ivf_codec_open(index, meta, &codec);
+	value = palloc(sizeof(float) * codec.work_dim);
+	centroid = palloc(sizeof(float) * codec.work_dim);
+	scratch = palloc(sizeof(float) * 2 * codec.work_dim);
+	code = palloc(codec.code_size);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		datum;
+		Vector	   *vector;
+		bool		put;
+
+		VACUUM_DELAY_POINT();
+		if (!ivf_fetch_any(fetch, &rows[i].tid, &datum))
+			continue;
+		vector = support_value(datum, meta->dims);
+		put = ivf_sample_put((Metric) meta->metric, vector->x, meta->dims, directed);
+		if ((Pointer) vector != DatumGetPointer(datum))
+			pfree(vector);
+		if (!put)
+			continue;
+		codec_transform(&codec, directed, value);
+		ivf_codec_centroid_of(index, meta, &codec, rows[i].list, centroid);
+		sum += codec_quantisation_error(&codec, value, centroid, scratch, code, factors);
+		measured++;
+	}
+	ivf_fetch_end(fetch);
+	table_close(heap, NoLock);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return measured > 0 ? (float) Min(sum / measured, FLT_MAX) : 0;
+}
+
 static int
 cmp_float(const void *a, const void *b)
 {
@@ -176,7 +396,7 @@ cmp_float(const void *a, const void *b)
  * (README.md).  Real queries are harder than rows, so of these the half counts
  * whose neighbours are farther away.  The sample is in random order, and has unit length unless the
  * metric is L2; no row of it is one that the codec has learnt from, and knows too
- * well.
+ * well.  The quantisation error is measured as well.
  */
 #define WIDTH_MISSES	0.12
 #define FLOOR_MARGIN	1.1f
@@ -207,6 +427,8 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	int			nerrors = 0;
 	double		sum = 0;
 
+	meta->quantisation_error = meta->quantisation_error_at_build =
+		sampled_error(meta, codec, centroids, work_centroids, sample, n);
 	nqueries = Min(nqueries, (int) Max(ERROR_WORK / work, 16));
 	n = (int) Min(n, Max(ERROR_WORK / Max(nqueries, 1) / dims, 1000));
 	distances = palloc_extended(sizeof(float) * Max(n, 1), MCXT_ALLOC_HUGE);

@@ -23,7 +23,7 @@ ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, IvfRow row)
 	row->tid = *tid;
 	row->attr_length = 0;
 	row->normsq = kernel->normsq(vector->x, dims);
-	row->flags = 0;
+	row->unused = 0;
 	memcpy(row->value, vector->x, sizeof(float) * dims);
 	if ((Pointer) vector != DatumGetPointer(value))
 		pfree(vector);
@@ -55,7 +55,7 @@ ivf_nearest_list(Relation index, const IvfMetaPageData *meta, const float *value
  * takes no more rows, as ivf_list_append() says.
  */
 static bool
-insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row)
+insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row, IvfAppend kind)
 {
 	uint32		list = ivf_nearest_list(index, meta, row->value);
 	const Codec *codec;
@@ -65,7 +65,7 @@ insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row)
 	bool		done;
 
 	if (meta->codec == CODEC_NONE)
-		return ivf_list_append(index, meta, list, (const char *) row, 1);
+		return ivf_list_append(index, meta, list, (const char *) row, 1, kind);
 
 	codec = ivf_codec(index, meta);
 	centroid = palloc(sizeof(float) * codec->work_dim);
@@ -73,7 +73,7 @@ insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row)
 	code = palloc(meta->row_size);
 	ivf_codec_centroid(index, meta, list, centroid);
 	ivf_encode_row(codec, (Metric) meta->metric, centroid, row, scratch, code);
-	done = ivf_list_append(index, meta, list, code, 1);
+	done = ivf_list_append(index, meta, list, code, 1, kind);
 	pfree(centroid);
 	pfree(scratch);
 	pfree(code);
@@ -98,15 +98,20 @@ ivf_insert_value(Relation index, Datum value, ItemPointer tid)
 	has_place = ivf_form_row((Metric) meta.metric, meta.dims, value, tid, row);
 	while (has_place)
 	{
+		IvfAppend	kind = IVF_APPEND_ANY;
+
 		/* while a training copies rows, new ones go to the new lists */
 		if (meta.next_generation != 0)
+		{
 			ivf_meta_take_next(&meta);
+			kind = IVF_APPEND_INSERTED;
+		}
 		/* frozen lists are those of before: read again which are to be used */
 		if (again && meta.generation == tried)
 			page_corrupted(index, IVF_META_BLOCK,
 						   "Lists of generation %u take no more rows, but the metapage names no others.",
 						   tried);
-		if (insert_row(index, &meta, row))
+		if (insert_row(index, &meta, row, kind))
 			break;
 		again = true;
 		tried = meta.generation;

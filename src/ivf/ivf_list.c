@@ -364,6 +364,19 @@ ivf_write_long_row(Relation index, const IvfMetaPageData *meta, Buffer buf,
 	page_edit_commit(&edit);
 }
 
+/* Set a flag of an exclusively locked page. */
+static void
+mark_page(Relation index, Buffer buf, uint16 flag)
+{
+	PageEdit	edit;
+
+	if ((IvfPageGetOpaque(BufferGetPage(buf))->flags & flag) == flag)
+		return;
+	page_edit_begin(&edit, index, false);
+	IvfPageGetOpaque(page_edit_add(&edit, buf, false))->flags |= flag;
+	page_edit_commit(&edit);
+}
+
 /* Put n rows, one after the other in memory, behind the first nrows of a page. */
 static void
 put_rows(Page page, const IvfLayout *layout, int nrows, const char *rows, int n)
@@ -371,6 +384,28 @@ put_rows(Page page, const IvfLayout *layout, int nrows, const char *rows, int n)
 	for (int i = 0; i < n; i++)
 		ivf_page_put_row(page, layout, nrows + i, rows + (Size) i * layout->row_size);
 	ivf_page_set_rows(page, layout, nrows + n);
+}
+
+/*
+ * May rows be put on this page of the list?  While a training fills it, its copies
+ * have pages of their own, so that one flag tells them from what was inserted: a
+ * page without rows becomes either kind.
+ */
+static inline bool
+page_takes(const IvfPageOpaqueData *opaque, int nrows, IvfAppend kind)
+{
+	bool		copies = (opaque->flags & IVF_PAGE_COPIES) != 0;
+
+	switch (kind)
+	{
+		case IVF_APPEND_INSERTED:
+			return !copies;
+		case IVF_APPEND_COPIES:
+			return copies || nrows == 0;
+		case IVF_APPEND_ANY:
+			break;
+	}
+	return true;
 }
 
 /*
@@ -383,9 +418,10 @@ put_rows(Page page, const IvfLayout *layout, int nrows, const char *rows, int n)
  */
 bool
 ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
-				const char *rows, int n)
+				const char *rows, int n, IvfAppend kind)
 {
 	IvfLayout	layout;
+	uint16		flag = kind == IVF_APPEND_COPIES ? IVF_PAGE_COPIES : 0;
 	bool		is_long = meta->row_size > IVF_PAGE_CAPACITY;
 	IvfListData entry;
 	BlockNumber blkno;
@@ -406,6 +442,7 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 		PageEdit	edit;
 		int			nrows;
 		int			part;
+		bool		full;
 
 		CHECK_FOR_INTERRUPTS();
 		buf = page_read_any(index, blkno, BUFFER_LOCK_EXCLUSIVE, IVF_SPECIAL_SIZE,
@@ -436,7 +473,8 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 		}
 
 		nrows = ivf_page_rows(index, blkno, page, &layout);
-		if (nrows >= layout.max_rows && opaque->next != InvalidBlockNumber)
+		full = nrows >= layout.max_rows || !page_takes(opaque, nrows, kind);
+		if (full && opaque->next != InvalidBlockNumber)
 		{
 			/* seq ascends, so this walk ends */
 			if (opaque->next_seq <= opaque->seq)
@@ -448,9 +486,9 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			continue;
 		}
 
-		if (nrows >= layout.max_rows)
+		if (full)
 		{
-			/* the tail is full: a new page, linked in the same record */
+			/* the tail is full, or not for us: a new page, linked in the same record */
 			Buffer		tail = buf;
 			Page		image;
 
@@ -464,6 +502,7 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			IvfPageGetOpaque(image)->next_seq = seq;
 			image = page_edit_add(&edit, buf, true);
 			ivf_page_init_list(image, &layout, IVF_PAGE_LIST, list, entry.generation, seq);
+			IvfPageGetOpaque(image)->flags |= flag;
 			part = Min(n, layout.max_rows);
 			if (!is_long)
 				put_rows(image, &layout, 0, rows, part);
@@ -476,6 +515,7 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 		{
 			part = 1;
 			seq = opaque->seq;
+			mark_page(index, buf, flag);
 			ivf_write_long_row(index, meta, buf, (const IvfRowData *) rows, false);
 		}
 		else
@@ -485,6 +525,7 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			page_edit_begin(&edit, index, false);
 			page = page_edit_add(&edit, buf, false);
 			put_rows(page, &layout, nrows, rows, part);
+			IvfPageGetOpaque(page)->flags |= flag;
 			page_edit_commit(&edit);
 		}
 		page_release(buf);

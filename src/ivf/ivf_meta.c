@@ -24,7 +24,13 @@ ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric, const Codec *codec
 	meta->magic = IVF_MAGIC;
 	meta->dims = dims;
 	meta->metric = metric;
-	meta->row_size = ivf_row_size(dims, metric, codec);
+	ivf_meta_set_codec(meta, codec);
+}
+
+void
+ivf_meta_set_codec(IvfMetaPageData *meta, const Codec *codec)
+{
+	meta->row_size = ivf_row_size(meta->dims, (Metric) meta->metric, codec);
 	if (codec == NULL)
 		return;
 	meta->codec = codec->kind;
@@ -34,9 +40,10 @@ ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric, const Codec *codec
 }
 
 /*
- * The lists of the next generation become those of meta: in a copy, for whoever
- * adds rows while a training copies; on the page, when it is done.  Targets,
- * counts and the rest are the caller's to set.
+ * The lists of the next generation, and its codec with what was measured of it,
+ * become those of meta: in a copy, for whoever adds rows while a training copies;
+ * on the page, when it is done.  Efforts, counts and the rest are the caller's to
+ * set.
  */
 void
 ivf_meta_take_next(IvfMetaPageData *meta)
@@ -47,10 +54,77 @@ ivf_meta_take_next(IvfMetaPageData *meta)
 	meta->cent_extents = meta->next_cent_extents;
 	memcpy(meta->dir, meta->next_dir, sizeof(meta->dir));
 	memcpy(meta->cent, meta->next_cent, sizeof(meta->cent));
+	meta->codec = meta->next_codec;
+	meta->code_bits = meta->next_code_bits;
+	meta->code_parts = meta->next_code_parts;
+	meta->row_size = meta->next_row_size;
+	meta->code_extents = meta->next_code_extents;
+	meta->code = meta->next_code;
+	meta->code_error = meta->next_code_error;
+	meta->code_floor = meta->next_code_floor;
+	meta->quantisation_error = meta->quantisation_error_at_build = meta->next_quantisation_error;
+	for (int i = 0; i < IVF_NUM_TARGETS; i++)
+		meta->targets[i].width = meta->next_widths[i];
 	meta->next_generation = meta->next_lists = 0;
 	meta->next_dir_extents = meta->next_cent_extents = 0;
 	memset(meta->next_dir, 0, sizeof(meta->next_dir));
 	memset(meta->next_cent, 0, sizeof(meta->next_cent));
+	meta->next_codec = meta->next_code_bits = meta->next_code_extents = 0;
+	meta->next_code_parts = meta->next_row_size = 0;
+	memset(&meta->next_code, 0, sizeof(meta->next_code));
+	meta->next_code_error = meta->next_code_floor = meta->next_quantisation_error = 0;
+	memset(meta->next_widths, 0, sizeof(meta->next_widths));
+}
+
+/* Give the next generation of the metapage what a copy says of its only one. */
+void
+ivf_meta_set_next(IvfMetaPageData *meta, const IvfMetaPageData *next)
+{
+	meta->next_generation = next->generation;
+	meta->next_lists = next->lists;
+	meta->next_dir_extents = next->dir_extents;
+	meta->next_cent_extents = next->cent_extents;
+	memcpy(meta->next_dir, next->dir, sizeof(meta->next_dir));
+	memcpy(meta->next_cent, next->cent, sizeof(meta->next_cent));
+	meta->next_codec = next->codec;
+	meta->next_code_bits = next->code_bits;
+	meta->next_code_parts = next->code_parts;
+	meta->next_row_size = next->row_size;
+	meta->next_code_extents = next->code_extents;
+	meta->next_code = next->code;
+	meta->next_code_error = next->code_error;
+	meta->next_code_floor = next->code_floor;
+	meta->next_quantisation_error = next->quantisation_error_at_build;
+	for (int i = 0; i < IVF_NUM_TARGETS; i++)
+		meta->next_widths[i] = next->targets[i].width;
+}
+
+/* The present generation retires: what VACUUM must know to take rows off its pages. */
+void
+ivf_meta_retire(IvfMetaPageData *meta, uint64 xid)
+{
+	meta->retired_generation = meta->generation;
+	meta->retired_xid = xid;
+	meta->retired_codec = meta->codec;
+	meta->retired_code_bits = meta->code_bits;
+	meta->retired_code_parts = meta->code_parts;
+	meta->retired_row_size = meta->row_size;
+}
+
+/* How rows lie on the pages of the retired generation. */
+void
+ivf_retired_layout(const IvfMetaPageData *meta, IvfLayout *layout)
+{
+	IvfMetaPageData *retired = palloc(sizeof(IvfMetaPageData));
+
+	*retired = *meta;
+	retired->generation = meta->retired_generation;
+	retired->codec = meta->retired_codec;
+	retired->code_bits = meta->retired_code_bits;
+	retired->code_parts = meta->retired_code_parts;
+	retired->row_size = meta->retired_row_size;
+	ivf_layout(retired, layout);
+	pfree(retired);
 }
 
 /* Begin to change the metapage of a live index; ivf_meta_commit() ends it. */
@@ -109,35 +183,57 @@ extents_sound(const IvfExtent *extents, int n, uint32 items,
 	return true;
 }
 
+/* Kind, bits and parts of a codec must fit the dimensions, and the size of rows these. */
+static const char *
+codec_flaw(const IvfMetaPageData *meta, uint16 kind, uint16 bits, uint32 parts,
+		   uint32 row_size, Codec *codec)
+{
+	codec->kind = CODEC_NONE;
+	if (kind > CODEC_LAST || (kind == CODEC_NONE) != (meta->codec == CODEC_NONE))
+		return "Metric or codec is not known.";
+	if (kind != CODEC_NONE &&
+		!codec_init(codec, (CodecKind) kind, meta->dims, bits, parts, meta->code_seed))
+		return "Kind, bits and parts of the codec do not fit the dimensions.";
+	if (row_size != ivf_row_size(meta->dims, (Metric) meta->metric,
+								 kind != CODEC_NONE ? codec : NULL) ||
+		(kind != CODEC_NONE && ivf_rows_per_page(row_size, true) < 1))
+		return "The row size does not fit dimensions and codec.";
+	return NULL;
+}
+
+/* What was learnt has an extent, of its length; nothing has none. */
+static bool
+code_extent_sound(const Codec *codec, int extents, const IvfExtent *extent, BlockNumber nblocks)
+{
+	Size		floats = codec->kind == CODEC_NONE ? 0 : codec_state_floats(codec);
+
+	if (floats == 0)
+		return extents == 0;
+	return extents == 1 && extent->first == 0 &&
+		extent->blocks >= (floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS &&
+		(uint64) extent->start + extent->blocks <= nblocks;
+}
+
 /* What is wrong with a metapage, as a sentence; NULL when it is sound. */
 const char *
 ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 {
 	Codec		codec;
-	Size		state_floats = 0;
+	const char *flaw;
 
 	if (meta->magic != IVF_MAGIC)
 		return "The magic number of the metapage is wrong.";
 	if (meta->dims < 1 || meta->dims > VECTOR_MAX_DIM)
 		return "The number of dimensions is out of range.";
-	if (meta->metric > METRIC_LAST || meta->codec > CODEC_LAST)
+	if (meta->metric > METRIC_LAST)
 		return "Metric or codec is not known.";
-	if (meta->codec != CODEC_NONE &&
-		!codec_init(&codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
-					meta->code_parts, meta->code_seed))
-		return "Kind, bits and parts of the codec do not fit the dimensions.";
-	if (meta->row_size != ivf_row_size(meta->dims, (Metric) meta->metric,
-									   meta->codec != CODEC_NONE ? &codec : NULL) ||
-		(meta->codec != CODEC_NONE && ivf_rows_per_page(meta->row_size, true) < 1))
-		return "The row size does not fit dimensions and codec.";
-	if (meta->codec != CODEC_NONE)
-		state_floats = codec_state_floats(&codec);
-	if (state_floats == 0 ? meta->code_extents != 0 :
-		(meta->code_extents != 1 || meta->code.first != 0 ||
-		 meta->code.blocks < (state_floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS ||
-		 (uint64) meta->code.start + meta->code.blocks > nblocks))
+	flaw = codec_flaw(meta, meta->codec, meta->code_bits, meta->code_parts, meta->row_size, &codec);
+	if (flaw)
+		return flaw;
+	if (!code_extent_sound(&codec, meta->code_extents, &meta->code, nblocks))
 		return "The extent of what the codec has learnt does not fit the codec.";
-	if (!(meta->code_error >= 0) || !(meta->code_floor >= 0))
+	if (!(meta->code_error >= 0) || !(meta->code_floor >= 0) ||
+		!(meta->quantisation_error_at_build >= 0) || !(meta->quantisation_error >= 0))
 		return "The error of the codec is out of range.";
 	if (meta->lists < 1 || meta->lists_alive < 1 || meta->lists_alive > meta->lists ||
 		meta->lists > (uint64) IVF_MAX_EXTENTS * IVF_MAX_LISTS)
@@ -175,6 +271,28 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 						ivf_centroids_per_page(meta->dims),
 						ivf_pages_per_centroid(meta->dims), nblocks)))
 		return "The extents of the next generation do not cover its lists.";
+	if (meta->next_generation > 0)
+	{
+		flaw = codec_flaw(meta, meta->next_codec, meta->next_code_bits, meta->next_code_parts,
+						  meta->next_row_size, &codec);
+		if (flaw)
+			return flaw;
+		if (!code_extent_sound(&codec, meta->next_code_extents, &meta->next_code, nblocks))
+			return "The extent of what the next codec has learnt does not fit the codec.";
+		if (!(meta->next_code_error >= 0) || !(meta->next_code_floor >= 0) ||
+			!(meta->next_quantisation_error >= 0))
+			return "The error of the next codec is out of range.";
+		for (int i = 0; i < IVF_NUM_TARGETS; i++)
+			if (!(meta->next_widths[i] >= 0))
+				return "A width of the next codec is out of range.";
+	}
+	if (meta->retired_xid != 0)
+	{
+		flaw = codec_flaw(meta, meta->retired_codec, meta->retired_code_bits,
+						  meta->retired_code_parts, meta->retired_row_size, &codec);
+		if (flaw)
+			return flaw;
+	}
 	if (meta->retired_xid != 0 && meta->retired_generation >= meta->generation)
 		return "The retired generation is not before the present one.";
 	if (!(meta->spread_at_build >= 0))
@@ -462,8 +580,8 @@ ivf_centroids_read(Relation index, const IvfMetaPageData *meta, uint32 first,
 }
 
 /* Copy what the codec has learnt from its pages. */
-static void
-read_code_state(Relation index, const IvfMetaPageData *meta, Size floats, float *out)
+void
+ivf_code_state_read(Relation index, const IvfMetaPageData *meta, Size floats, float *out)
 {
 	BlockNumber blkno = meta->code.start;
 
@@ -476,9 +594,15 @@ read_code_state(Relation index, const IvfMetaPageData *meta, Size floats, float 
 		CHECK_FOR_INTERRUPTS();
 		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
 		page = BufferGetPage(buf);
-		if (IvfPageKind(page) != IVF_PAGE_CODEC || IvfPageUsed(page) != sizeof(float) * part)
-			page_corrupted(index, blkno, "Expected a codec page with %zu bytes.",
-						   sizeof(float) * part);
+		if (unlikely(IvfPageKind(page) != IVF_PAGE_CODEC ||
+					 IvfPageGetOpaque(page)->generation != meta->generation ||
+					 IvfPageUsed(page) != sizeof(float) * part))
+		{
+			page_release(buf);
+			ivf_generation_check(index, meta->generation);
+			page_corrupted(index, blkno, "Expected a codec page of generation %u with %zu bytes.",
+						   meta->generation, sizeof(float) * part);
+		}
 		memcpy(out + done, IvfPageContent(page), sizeof(float) * part);
 		page_release(buf);
 	}
@@ -557,7 +681,7 @@ cached(Relation index, const IvfMetaPageData *meta)
 
 		at += CACHE_ALIGN(work_bytes);
 		if (state_bytes > 0)
-			read_code_state(index, meta, state_bytes / sizeof(float), (float *) at);
+			ivf_code_state_read(index, meta, state_bytes / sizeof(float), (float *) at);
 		codec_attach(&cache->codec, (float *) at, at + CACHE_ALIGN(state_bytes));
 		if (work_bytes > 0)
 			for (uint32 list = 0; list < meta->lists; list++)
@@ -568,6 +692,43 @@ cached(Relation index, const IvfMetaPageData *meta)
 	}
 	index->rd_amcache = cache;
 	return cache;
+}
+
+/*
+ * The codec of meta's generation in the current memory context, for whoever keeps
+ * it for long, or reads two generations.
+ */
+void
+ivf_codec_open(Relation index, const IvfMetaPageData *meta, Codec *codec)
+{
+	Size		floats;
+	float	   *state;
+
+	if (!codec_init(codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
+					meta->code_parts, meta->code_seed))
+		elog(ERROR, "invalid codec");	/* ivf_meta_flaw() */
+	floats = codec_state_floats(codec);
+	state = palloc_extended(sizeof(float) * floats + 1, MCXT_ALLOC_HUGE);
+	ivf_code_state_read(index, meta, floats, state);
+	codec_attach(codec, state, palloc(codec_memory(codec) + 1));
+}
+
+/* A list's centroid in the space of a codec of one's own. */
+void
+ivf_codec_centroid_of(Relation index, const IvfMetaPageData *meta, const Codec *codec,
+					  uint32 list, float *out)
+{
+	float	   *plain;
+
+	if (meta->generation == 0)
+	{
+		memset(out, 0, sizeof(float) * codec->work_dim);
+		return;
+	}
+	plain = palloc(sizeof(float) * meta->dims);
+	ivf_centroids_read(index, meta, list, 1, plain);
+	codec_transform(codec, plain, out);
+	pfree(plain);
 }
 
 /* The codec of an ivfpq index, in the relation cache: see above. */
@@ -590,13 +751,7 @@ ivf_codec_centroid(Relation index, const IvfMetaPageData *meta, uint32 list, flo
 	else if (cache->work_centroids)
 		memcpy(out, cache->work_centroids + list * work_dim, sizeof(float) * work_dim);
 	else
-	{
-		float	   *plain = palloc(sizeof(float) * meta->dims);
-
-		ivf_centroids_read(index, meta, list, 1, plain);
-		codec_transform(&cache->codec, plain, out);
-		pfree(plain);
-	}
+		ivf_codec_centroid_of(index, meta, &cache->codec, list, out);
 }
 
 /*

@@ -63,7 +63,7 @@
  *	16		4		all but META: training generation that made it
  *	20		4		LIST: first CONT page; CONT: next one; or InvalidBlockNumber
  *	24		2		LIST of ivfpq: rows on the page; otherwise 0
- *	26		2		LIST: flags, IVF_PAGE_FROZEN
+ *	26		2		LIST: flags, IVF_PAGE_FROZEN, IVF_PAGE_COPIES
  *	28		4		VecdbPageTrailer
  */
 typedef struct IvfPageOpaqueData
@@ -83,6 +83,13 @@ typedef IvfPageOpaqueData *IvfPageOpaque;
 
 /* takes no more rows: a training has copied, or passed over, those it holds */
 #define IVF_PAGE_FROZEN		0x0001
+
+/*
+ * All rows of the page were copied by the training that made this list; nobody
+ * inserted one.  Means something only as long as the list is of the next
+ * generation: later, rows are inserted here, too.
+ */
+#define IVF_PAGE_COPIES		0x0002
 
 #define IVF_SPECIAL_SIZE	MAXALIGN(sizeof(IvfPageOpaqueData))
 #define IvfPageGetOpaque(page) \
@@ -111,7 +118,7 @@ StaticAssertDecl(IVF_SPECIAL_SIZE == sizeof(IvfPageOpaqueData),
  *	6		2		length of the attribute area between head and value (0 in
  *					this format; design: filters inside the index)
  *	8		4		squared norm of the value, kernel->normsq
- *	12		4		flags: IVF_ROW_COPIED; of ivfpq 0
+ *	12		4		unused, 0
  *	16		4*dims	value, float4, as given (not normalised)
  */
 typedef struct IvfRowData
@@ -119,14 +126,11 @@ typedef struct IvfRowData
 	ItemPointerData tid;
 	uint16		attr_length;
 	float		normsq;
-	uint32		flags;
+	uint32		unused;
 	float		value[FLEXIBLE_ARRAY_MEMBER];
 } IvfRowData;
 
 typedef IvfRowData *IvfRow;
-
-/* the training that made this list copied the row into it (nobody inserted it) */
-#define IVF_ROW_COPIED		0x0001
 
 #define IVF_ROW_HEAD		offsetof(IvfRowData, value)
 StaticAssertDecl(IVF_ROW_HEAD == 16, "row head is 16 bytes");
@@ -230,6 +234,28 @@ typedef struct IvfTarget
  *	1740	4		spread of the lists' sizes when it was last trained
  *					(ivf_spread())
  *	1744	8		transaction ID at which that one retired; 0: there is none
+ *	1752	4		quantisation error (ivf_quantisation_error()) when the codec
+ *					was chosen or trained; 0: never
+ *	1756	4		the same, of the rows there were at the last VACUUM
+ *
+ * A generation may have another codec than the one before: it learns anew, and
+ * one born empty has learnt nothing.
+ *
+ *	1760	2		next generation: codec
+ *	1762	2		... bits of its codes
+ *	1764	4		... parts of a code
+ *	1768	4		... row_size
+ *	1772	2		... extents of what the codec has learnt
+ *	1774	2		retired generation: codec
+ *	1776	12		next generation: extent of what the codec has learnt
+ *	1788	4		... error
+ *	1792	4		... floor
+ *	1796	4		... quantisation error
+ *	1800	24		... widths of the recall targets
+ *	1824	4		retired generation: parts of a code
+ *	1828	4		... row_size
+ *	1832	2		... bits of its codes
+ *	1834	6		unused, 0
  */
 typedef struct IvfMetaPageData
 {
@@ -266,6 +292,23 @@ typedef struct IvfMetaPageData
 	uint32		retired_generation;
 	float		spread_at_build;
 	uint64		retired_xid;
+	float		quantisation_error_at_build;
+	float		quantisation_error;
+	uint16		next_codec;
+	uint16		next_code_bits;
+	uint32		next_code_parts;
+	uint32		next_row_size;
+	uint16		next_code_extents;
+	uint16		retired_codec;
+	IvfExtent	next_code;
+	float		next_code_error;
+	float		next_code_floor;
+	float		next_quantisation_error;
+	float		next_widths[IVF_NUM_TARGETS];
+	uint32		retired_code_parts;
+	uint32		retired_row_size;
+	uint16		retired_code_bits;
+	uint16		unused[3];
 } IvfMetaPageData;
 
 typedef IvfMetaPageData *IvfMetaPage;
@@ -276,7 +319,9 @@ StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 904, "metapage layo
 StaticAssertDecl(offsetof(IvfMetaPageData, code_seed) == 928, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, next_dir) == 968, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, retired_xid) == 1744, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 1752, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, next_codec) == 1760, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, next_widths) == 1800, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 1840, "metapage layout");
 
 
 /*

@@ -10,6 +10,7 @@
 
 #include "access/amapi.h"
 #include "access/genam.h"
+#include "access/relscan.h"
 #include "nodes/execnodes.h"
 #include "nodes/pathnodes.h"
 #include "utils/tuplesort.h"
@@ -48,7 +49,11 @@ typedef struct IvfCursor
 /* ivf_meta.c: metapage, directory, centroids */
 extern void ivf_meta_init(IvfMetaPageData *meta, int dims, Metric metric,
 						  const Codec *codec);
+extern void ivf_meta_set_codec(IvfMetaPageData *meta, const Codec *codec);
 extern void ivf_meta_take_next(IvfMetaPageData *meta);
+extern void ivf_meta_set_next(IvfMetaPageData *meta, const IvfMetaPageData *next);
+extern void ivf_meta_retire(IvfMetaPageData *meta, uint64 xid);
+extern void ivf_retired_layout(const IvfMetaPageData *meta, IvfLayout *layout);
 extern IvfMetaPage ivf_meta_edit(Relation index, PageEdit *edit, Buffer *buf);
 extern void ivf_meta_commit(PageEdit *edit, Buffer buf);
 extern void ivf_meta_write(Relation index, Buffer buf, const IvfMetaPageData *meta);
@@ -71,6 +76,11 @@ extern void ivf_centroids_read(Relation index, const IvfMetaPageData *meta,
 							   uint32 first, uint32 n, float *out);
 extern void ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
 								   const float *query, float *distances);
+extern void ivf_code_state_read(Relation index, const IvfMetaPageData *meta, Size floats,
+								float *out);
+extern void ivf_codec_open(Relation index, const IvfMetaPageData *meta, Codec *codec);
+extern void ivf_codec_centroid_of(Relation index, const IvfMetaPageData *meta,
+								  const Codec *codec, uint32 list, float *out);
 extern const Codec *ivf_codec(Relation index, const IvfMetaPageData *meta);
 extern void ivf_codec_centroid(Relation index, const IvfMetaPageData *meta,
 							   uint32 list, float *out);
@@ -79,8 +89,14 @@ extern void ivf_codec_centroid(Relation index, const IvfMetaPageData *meta,
 extern void ivf_cursor_start(Relation index, IvfCursor *cursor,
 							 const IvfMetaPageData *meta, uint32 list);
 extern Buffer ivf_cursor_next(Relation index, IvfCursor *cursor);
+typedef enum IvfAppend
+{
+	IVF_APPEND_ANY,				/* to a list of the present generation */
+	IVF_APPEND_INSERTED,		/* to one of the next, by an insert ... */
+	IVF_APPEND_COPIES			/* ... and by the training that fills it */
+} IvfAppend;
 extern bool ivf_list_append(Relation index, const IvfMetaPageData *meta,
-							uint32 list, const char *rows, int n);
+							uint32 list, const char *rows, int n, IvfAppend kind);
 extern void ivf_write_long_row(Relation index, const IvfMetaPageData *meta,
 							   Buffer buf, const IvfRowData *row, bool building);
 extern void ivf_page_init_list(Page page, const IvfLayout *layout, uint8 kind,
@@ -94,14 +110,35 @@ extern bool ivf_row_read(Relation index, const IvfMetaPageData *meta,
 						 BlockNumber blkno, uint32 list, uint32 seq, IvfRow row);
 
 /* ivf_codec.c: rows as codes */
-extern void ivf_choose_codec(Relation index, int dims, Metric metric, bool trained,
-							 Codec *codec);
+extern bool ivf_choose_codec(Relation index, int dims, Metric metric, bool trained,
+							 int elevel, Codec *codec);
+
+/* Sampled rows to learn from: the residuals to their centroids. */
+typedef struct IvfLearning
+{
+	int			dims;
+	int			lists;
+	int			n;				/* sampled rows to learn from */
+	const float *sample;		/* n * dims */
+	const float *centroids;		/* lists * dims */
+	const void *assign;			/* prepared centroids */
+	void	   *scratch;		/* for assign_rows() */
+	float	   *work_centroids; /* out: lists * work_dim */
+	float	   *residuals;		/* n * dims, if the codec learns */
+	void		(*interrupt) (void *arg);
+} IvfLearning;
+
+extern void ivf_learn_begin(const IvfLearning *learning, const Codec *codec, int number,
+							int participants);
+extern void ivf_learn_end(const IvfLearning *learning, Codec *codec, int number,
+						  int participants);
 extern Size ivf_encode_scratch(const Codec *codec);
 extern void ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
 						   const IvfRowData *row, float *scratch, char *out);
 extern void ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec,
 								const float *centroids, const float *work_centroids,
 								const float *sample, int n, float copy_distance);
+extern float ivf_measure_codes(Relation index, const IvfMetaPageData *meta);
 extern float ivf_width_for(const IvfMetaPageData *meta, double recall);
 
 /*
@@ -124,6 +161,7 @@ extern void ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 							Metric metric, int dims, const Codec *codec,
 							Size memory, IvfSample *sample);
 extern int	ivf_choose_lists(double rows, int rows_per_page, bool codes);
+extern int	ivf_codec_rows(const Codec *codec);
 extern int	ivf_sample_size(int lists, double rows, int dims, int codec_rows, Size memory);
 extern bool ivf_sample_put(Metric metric, const float *value, int dims, float *to);
 extern bool ivf_all_unit_length(const float *values, int n, int dims);
@@ -147,6 +185,7 @@ extern void ivf_calibration_add(IvfNeighbor *nearest, int nqueries,
 extern void ivf_calibration_add_row(IvfNeighbor *nearest, int nqueries, Metric metric,
 									float normsq, float *distances,
 									float copy_distance, uint32 list);
+extern void ivf_calibration_targets(IvfMetaPageData *meta);
 extern void ivf_calibrate(IvfMetaPageData *meta, const IvfListData *entries,
 						  const float *centroids, const float *queries,
 						  int nqueries, IvfNeighbor *nearest, int participants);
@@ -173,6 +212,34 @@ extern bool ivfinsert(Relation index, Datum *values, bool *isnull,
 					  ItemPointer heap_tid, Relation heap,
 					  IndexUniqueCheck checkUnique, bool indexUnchanged,
 					  IndexInfo *indexInfo);
+
+/* ivf_fetch.c: values of rows, from the table */
+typedef struct IvfFetch
+{
+	Relation	heap;
+	Relation	index;
+	IndexFetchTableData *table;
+	TupleTableSlot *slot;
+	IndexInfo  *info;
+	AttrNumber	column;			/* 0: an expression ... */
+	EState	   *estate;			/* ... for which there is this, or NULL */
+	MemoryContext row_context;	/* of one value; reset with each row */
+
+	/* of ivf_fetch_any() */
+	BlockNumber nblocks;
+	TupleTableSlot *flat;		/* columns of the expression, not in TOAST */
+	Bitmapset  *columns;		/* which, as pull_varattnos() has it */
+	Relation	toast;			/* opened with the first value from there ... */
+	Relation   *toast_indexes;
+	int			toast_nindexes;
+	int			toast_valid;	/* ... and which of its indexes to use */
+} IvfFetch;
+
+extern IvfFetch *ivf_fetch_begin(Relation heap, Relation index);
+extern bool ivf_fetch_visible(IvfFetch *fetch, ItemPointer tid, Snapshot snapshot, Datum *value);
+extern bool ivf_fetch_any(IvfFetch *fetch, ItemPointer tid, Datum *value);
+extern void ivf_fetch_reset(IvfFetch *fetch);
+extern void ivf_fetch_end(IvfFetch *fetch);
 
 /* ivf_rerank.c: exact distances of a scan's rows */
 typedef struct IvfRerank IvfRerank;
@@ -216,7 +283,7 @@ extern IndexBulkDeleteResult *ivfvacuumcleanup(IndexVacuumInfo *info,
 											   IndexBulkDeleteResult *stats);
 
 /* ivf_train.c */
-extern void ivf_train(IndexVacuumInfo *info);
+extern bool ivf_train(IndexVacuumInfo *info);
 
 /* ivf_cost.c */
 extern void ivfcostestimate(PlannerInfo *root, IndexPath *path,

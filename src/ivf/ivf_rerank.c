@@ -4,14 +4,10 @@
  *	  Exact distances for ivfpq: a row's value from the table, and a heap of
  *	  the rows that have their distance, nearest first.
  *
- * The value is fetched as the executor would fetch the row: under the scan's
- * snapshot, through the HOT chain, and detoasted; where the index is on an
- * expression, that is evaluated.  The index's TID leads to a chain of which one
+ * The value is fetched as the executor would fetch the row, under the scan's
+ * snapshot (ivf_fetch.c).  The index's TID leads to a chain of which one
  * version at most is visible; a row that is not is no row of the answer.  The
  * executor fetches the few that are handed out once more.
- *
- * No lock is held on any page meanwhile; a pin on the last page of the table
- * is, as by any index scan.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,9 +16,6 @@
 #include <math.h>
 
 #include "access/relscan.h"
-#include "access/tableam.h"
-#include "catalog/index.h"
-#include "executor/executor.h"
 #include "utils/memutils.h"
 
 #include "am/heap.h"
@@ -40,14 +33,7 @@ typedef struct ExactItem
 struct IvfRerank
 {
 	MemoryContext context;		/* of all below; the scan's */
-	MemoryContext row_context;	/* of one value; reset with each row */
-
-	/* made with the first fetch */
-	IndexFetchTableData *fetch;
-	TupleTableSlot *slot;
-	IndexInfo  *info;
-	AttrNumber	column;			/* 0: an expression */
-	EState	   *estate;			/* for that, or NULL */
+	IvfFetch   *fetch;			/* made with the first fetch */
 
 	/* binary heap */
 	ExactItem  *items;
@@ -62,8 +48,6 @@ ivf_rerank_create(void)
 	IvfRerank  *rerank = palloc0(sizeof(IvfRerank));
 
 	rerank->context = CurrentMemoryContext;
-	rerank->row_context = AllocSetContextCreate(CurrentMemoryContext, "ivfpq row",
-												ALLOCSET_DEFAULT_SIZES);
 	rerank->size = INITIAL_ITEMS;
 	rerank->items = palloc(sizeof(ExactItem) * rerank->size);
 	return rerank;
@@ -74,10 +58,8 @@ void
 ivf_rerank_reset(IvfRerank *rerank)
 {
 	rerank->n = 0;
-	if (rerank->fetch == NULL)
-		return;
-	ExecClearTuple(rerank->slot);
-	table_index_fetch_reset(rerank->fetch);
+	if (rerank->fetch)
+		ivf_fetch_reset(rerank->fetch);
 }
 
 /* The scan ends; memory is its context's. */
@@ -86,28 +68,8 @@ ivf_rerank_free(IvfRerank *rerank)
 {
 	if (rerank->fetch == NULL)
 		return;
-	ExecDropSingleTupleTableSlot(rerank->slot);
-	table_index_fetch_end(rerank->fetch);
-	if (rerank->estate)
-		FreeExecutorState(rerank->estate);
+	ivf_fetch_end(rerank->fetch);
 	rerank->fetch = NULL;
-}
-
-static void
-begin_fetch(IvfRerank *rerank, IndexScanDesc scan)
-{
-	MemoryContext old = MemoryContextSwitchTo(rerank->context);
-
-	rerank->info = BuildIndexInfo(scan->indexRelation);
-	rerank->column = rerank->info->ii_IndexAttrNumbers[0];
-	rerank->slot = table_slot_create(scan->heapRelation, NULL);
-	if (rerank->column == 0)
-	{
-		rerank->estate = CreateExecutorState();
-		GetPerTupleExprContext(rerank->estate)->ecxt_scantuple = rerank->slot;
-	}
-	rerank->fetch = table_index_fetch_begin(scan->heapRelation);
-	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -118,35 +80,24 @@ bool
 ivf_rerank_fetch(IvfRerank *rerank, IndexScanDesc scan, ItemPointer tid, int dims,
 				 const float **value)
 {
-	ItemPointerData at = *tid;	/* becomes that of the chain's member */
-	bool		call_again = false;
-	bool		all_dead;
-	Datum		values[INDEX_MAX_KEYS];
-	bool		isnull[INDEX_MAX_KEYS];
+	Datum		datum;
 	MemoryContext old;
 
 	if (rerank->fetch == NULL)
-		begin_fetch(rerank, scan);
-	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
-	if (!table_index_fetch_tuple(rerank->fetch, &at, scan->xs_snapshot, rerank->slot,
-								 &call_again, &all_dead))
-		return false;
-	heap_remember_fetch(scan, rerank->fetch);
-
-	MemoryContextReset(rerank->row_context);
-	old = MemoryContextSwitchTo(rerank->row_context);
-	if (rerank->column != 0)
-		values[0] = slot_getattr(rerank->slot, rerank->column, &isnull[0]);
-	else
 	{
-		ResetPerTupleExprContext(rerank->estate);
-		FormIndexDatum(rerank->info, rerank->slot, rerank->estate, values, isnull);
+		old = MemoryContextSwitchTo(rerank->context);
+		rerank->fetch = ivf_fetch_begin(scan->heapRelation, scan->indexRelation);
+		MemoryContextSwitchTo(old);
 	}
-	/* it was not NULL when it was indexed: an index that names a wrong row */
-	if (!isnull[0])
-		*value = support_value(values[0], dims)->x;
+	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
+	if (!ivf_fetch_visible(rerank->fetch, tid, scan->xs_snapshot, &datum))
+		return false;
+	heap_remember_fetch(scan, rerank->fetch->table);
+
+	old = MemoryContextSwitchTo(rerank->fetch->row_context);
+	*value = support_value(datum, dims)->x;
 	MemoryContextSwitchTo(old);
-	return !isnull[0];
+	return true;
 }
 
 /* Nearer first, NaN last, equal distances by TID: as the pool has it. */

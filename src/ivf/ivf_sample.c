@@ -84,6 +84,13 @@ ivf_choose_lists(double rows, int rows_per_page, bool codes)
 	return (int) Min(Max(rint(lists), 1), IVF_MAX_LISTS);
 }
 
+/* Rows that a codec wants in the sample: to learn from, and to measure its errors on. */
+int
+ivf_codec_rows(const Codec *codec)
+{
+	return codec_train_parts(codec) > 0 ? (int) (IVF_TRAIN_ROWS * 5.0 / 4) : CODEC_ROWS;
+}
+
 /*
  * How many rows to train so many lists on, and a codec that wants codec_rows (0:
  * none); the values may take memory bytes.
@@ -140,7 +147,7 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 						 ivf_rows_per_page(ivf_row_size(dims, metric, codec), codec != NULL),
 						 codec != NULL);
 	if (codec != NULL)
-		codec_rows = codec_train_parts(codec) > 0 ? (int) (IVF_TRAIN_ROWS * 5.0 / 4) : CODEC_ROWS;
+		codec_rows = ivf_codec_rows(codec);
 	sample->max_n = ivf_sample_size(sample->lists, sample->rows, dims, codec_rows, memory);
 	sample->values = palloc_extended(sizeof(float) * dims * sample->max_n, MCXT_ALLOC_HUGE);
 

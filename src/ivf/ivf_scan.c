@@ -68,16 +68,21 @@ typedef struct IvfScanState
 	int			iterative_scan; /* IterativeScan */
 	float	   *query;			/* NULL when the ORDER BY value is NULL */
 	float		query_normsq;
-	float	   *sums;			/* of one page's rows */
+	bool		beside;			/* meta is the next generation, see visit_next_generation() */
+	float	   *sums;			/* of one page's rows ... */
+	int			sums_size;		/* ... so many at most */
 	IvfLayout	layout;
 	bool		exact;			/* ivfpq: distances come from the table ... */
 	bool		all_exact;		/* ... for every row gathered, whatever its code says */
 	int			rerank_k;		/* so many at a time; 0: by their bounds */
 	int			made_exact;		/* of the rerank_k at hand */
-	float		width;			/* of the estimates */
+	double		width_recall;	/* estimates are as wide as this recall wants, or 0 ... */
+	float		width;			/* ... in units of the codec */
 	Codec		codec;			/* ivfpq: of this scan, see start_codec() */
 	CodecQuery	coded;
 	float	   *centroid;		/* in the codec's space */
+	MemoryContext coded_context;	/* of what these point to ... */
+	uint32		coded_generation;	/* ... which is for the codec of that one */
 	double		query_norm;
 	IvfRow		row;			/* where a row takes several pages */
 	uint32		probes;			/* lists of the first batch; 0: by effort */
@@ -192,6 +197,34 @@ rank_lists(Relation index, IvfScanState *state)
 	state->rows_before = 0;
 }
 
+/* Memory for the query of codes, in the current context. */
+static void
+make_room(IvfScanState *state, const Codec *codec)
+{
+	void	   *memory = palloc(codec_query_memory(codec) + 64);
+
+	state->centroid = palloc(sizeof(float) * codec->work_dim);
+	state->coded.scratch = (float *) TYPEALIGN(64, memory);
+	state->coded.q = palloc(sizeof(float) * codec->work_dim);
+}
+
+/* The query as that codec wants it. */
+static void
+code_query(IvfScanState *state, const Codec *codec)
+{
+	float	   *work = unconstify(float *, state->coded.q);
+	float	   *value = palloc(sizeof(float) * codec->dim);
+
+	for (int i = 0; i < codec->dim; i++)
+		value[i] = state->meta.metric == METRIC_L2 ? state->query[i] :
+			(float) (state->query[i] / state->query_norm);
+	codec_transform(codec, value, work);
+	codec_query_begin(&state->coded, codec, work, state->coded.scratch);
+	state->coded.floor = state->meta.code_floor;
+	state->width = state->width_recall > 0 ? ivf_width_for(&state->meta, state->width_recall) : 0;
+	pfree(value);
+}
+
 /*
  * Make the query ready for codes.  What the codec has learnt lies in the
  * relation cache, which may be emptied while we read the table: from here on
@@ -201,8 +234,6 @@ static void
 start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 {
 	const Codec *codec;
-	float	   *value;
-	float	   *work;
 
 	state->query_norm = sqrt(state->query ?
 							 kernel->normsq_double(state->query, state->meta.dims) : 0);
@@ -216,32 +247,27 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 	state->all_exact = state->exact && state->rerank_k == 0 &&
 		(search->probes > 0 ? search->probes >= state->meta.lists : search->target_recall >= 1);
 	/* with fewer probes set, the lists decide and not the codes */
-	state->width = !state->exact || state->rerank_k > 0 ? 0 :
-		ivf_width_for(&state->meta, search->probes > 0 ?
-					  Max(search->target_recall, 0.99) : search->target_recall);
+	state->width_recall = !state->exact || state->rerank_k > 0 ? 0 :
+		search->probes > 0 ? Max(search->target_recall, 0.99) : search->target_recall;
 	if (state->query == NULL)
 		return;
 
 	codec = ivf_codec(index, &state->meta);
-	if (state->centroid == NULL)
+	/* a training between two rescans may have changed it */
+	if (state->centroid == NULL || state->coded_generation != state->meta.generation)
 	{
-		void	   *memory = palloc(codec_query_memory(codec) + 64);
-
-		state->centroid = palloc(sizeof(float) * codec->work_dim);
-		state->coded.scratch = (float *) TYPEALIGN(64, memory);
-		state->coded.q = palloc(sizeof(float) * codec->work_dim);
+		if (state->coded_context == NULL)
+			state->coded_context = AllocSetContextCreate(state->context, "ivf query",
+														 ALLOCSET_DEFAULT_SIZES);
+		MemoryContextReset(state->coded_context);
+		MemoryContextSwitchTo(state->coded_context);
+		make_room(state, codec);
 		if (codec->kind == CODEC_SQ8)
 			state->codec.state = palloc(sizeof(float) * codec_state_floats(codec));
+		MemoryContextSwitchTo(state->context);
+		state->coded_generation = state->meta.generation;
 	}
-	work = unconstify(float *, state->coded.q);
-	value = palloc(sizeof(float) * codec->dim);
-	for (int i = 0; i < codec->dim; i++)
-		value[i] = state->meta.metric == METRIC_L2 ? state->query[i] :
-			(float) (state->query[i] / state->query_norm);
-	codec_transform(codec, value, work);
-	codec_query_begin(&state->coded, codec, work, state->coded.scratch);
-	state->coded.floor = state->meta.code_floor;
-	pfree(value);
+	code_query(state, codec);
 
 	if (codec->kind == CODEC_SQ8)
 	{
@@ -291,10 +317,15 @@ start_scan(IndexScanDesc scan, IvfScanState *state)
 			pfree(query);
 	}
 	ivf_layout(&state->meta, &state->layout);
-	if (state->sums == NULL)
-	{
-		state->sums = palloc(sizeof(float) * state->layout.max_rows);
+	if (state->row == NULL)
 		state->row = palloc(state->meta.row_size);
+	/* a training between two rescans may have made rows shorter */
+	if (state->sums == NULL || state->sums_size < state->layout.max_rows)
+	{
+		if (state->sums)
+			pfree(state->sums);
+		state->sums_size = state->layout.max_rows;
+		state->sums = palloc(sizeof(float) * state->sums_size);
 	}
 
 	ivf_search_options(index, state->layout.codes, &search);
@@ -438,6 +469,14 @@ enter_list(Relation index, IvfScanState *state, uint32 list)
 
 	if (!state->layout.codes || state->query == NULL)
 		return;
+	if (state->beside)
+	{
+		/* nobody has ranked it, either */
+		ivf_codec_centroid_of(index, &state->meta, &state->codec, list, state->centroid);
+		base = kernel->l2sq(state->coded.q, state->centroid, state->codec.work_dim);
+		codec_query_list(&state->coded, state->centroid, (float) Min(base, FLT_MAX));
+		return;
+	}
 	ivf_codec_centroid(index, &state->meta, list, state->centroid);
 	/* born empty: nobody has ranked the only list, whose centre is zero */
 	if (state->meta.generation == 0)
@@ -445,20 +484,16 @@ enter_list(Relation index, IvfScanState *state, uint32 list)
 	codec_query_list(&state->coded, state->centroid, (float) Min(base, FLT_MAX));
 }
 
-/*
- * Gather the rows of one list of meta, or those of them that a training did not
- * copy there.
- */
+/* Gather the rows of one list; beside it, those that a training did not copy there. */
 static void
-visit_list(Relation index, IvfScanState *state, const IvfMetaPageData *meta, uint32 list,
-		   bool skip_copied)
+visit_list(Relation index, IvfScanState *state, uint32 list)
 {
 	uint32		row_size = state->meta.row_size;
 	IvfCursor	cursor;
 	Buffer		buf;
 
 	enter_list(index, state, list);
-	ivf_cursor_start(index, &cursor, meta, list);
+	ivf_cursor_start(index, &cursor, &state->meta, list);
 	state->rows_before += cursor.rows;
 	while ((buf = ivf_cursor_next(index, &cursor)) != InvalidBuffer)
 	{
@@ -467,6 +502,11 @@ visit_list(Relation index, IvfScanState *state, const IvfMetaPageData *meta, uin
 		int			n = ivf_page_rows(index, blkno, page, &state->layout);
 		char	   *rows = IvfPageContent(page);
 
+		if (state->beside && (IvfPageGetOpaque(page)->flags & IVF_PAGE_COPIES) != 0)
+		{
+			page_release(buf);
+			continue;
+		}
 		if (state->layout.codes)
 		{
 			gather_codes(index, state, blkno, page, n, page_guess(index, cursor.block));
@@ -478,7 +518,7 @@ visit_list(Relation index, IvfScanState *state, const IvfMetaPageData *meta, uin
 		{
 			/* it takes several pages: make it whole first */
 			page_release(buf);
-			if (!ivf_row_read(index, meta, blkno, list, cursor.last_seq, state->row))
+			if (!ivf_row_read(index, &state->meta, blkno, list, cursor.last_seq, state->row))
 				continue;
 			rows = (char *) state->row;
 			buf = InvalidBuffer;
@@ -489,8 +529,6 @@ visit_list(Relation index, IvfScanState *state, const IvfMetaPageData *meta, uin
 		{
 			IvfRow		row = (IvfRow) rows;
 
-			if (skip_copied && (row->flags & IVF_ROW_COPIED) != 0)
-				continue;
 			/* the table would take this block number for a wish to grow */
 			if (unlikely(ItemPointerGetBlockNumberNoCheck(&row->tid) == InvalidBlockNumber))
 				page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
@@ -509,18 +547,37 @@ visit_list(Relation index, IvfScanState *state, const IvfMetaPageData *meta, uin
  * was either put into an old list before its page was copied or frozen, or is in
  * a new one and not marked as copied: never both (README.md).  There are few,
  * and no measurement says yet which of these lists are worth it: all of them.
+ *
+ * The new lists may have another codec, so this is a scan of its own that gathers
+ * into the same pool.  It leaves the relation cache to the old ones.
  */
 static void
 visit_next_generation(Relation index, IvfScanState *state)
 {
-	IvfMetaPageData *next = palloc(sizeof(IvfMetaPageData));
+	MemoryContext context = AllocSetContextCreate(state->context, "ivf next generation",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	IvfScanState *next = palloc(sizeof(IvfScanState));
 
-	*next = state->meta;
-	ivf_meta_take_next(next);
-	for (uint32 list = 0; list < next->lists; list++)
-		visit_list(index, state, next, list, true);
-	state->rows_before = 0;
-	pfree(next);
+	*next = *state;
+	next->beside = true;
+	ivf_meta_take_next(&next->meta);
+	ivf_layout(&next->meta, &next->layout);
+	next->sums = palloc(sizeof(float) * next->layout.max_rows);
+	if (next->layout.codes && next->query != NULL)
+	{
+		ivf_codec_open(index, &next->meta, &next->codec);
+		make_room(next, &next->codec);
+		code_query(next, &next->codec);
+		next->coded.codec = &next->codec;
+	}
+	MemoryContextSwitchTo(old);
+
+	for (uint32 list = 0; list < next->meta.lists; list++)
+		visit_list(index, next, list);
+	state->gathered = next->gathered;
+	state->dropped = next->dropped;
+	MemoryContextDelete(context);
 }
 
 /* Is the next list part of the first batch? */
@@ -554,7 +611,7 @@ next_batch(Relation index, IvfScanState *state)
 	while (state->has_next && state->visited < state->max_lists &&
 		   (first ? in_first_batch(state) : state->visited < end))
 	{
-		visit_list(index, state, &state->meta, state->next_list, false);
+		visit_list(index, state, state->next_list);
 		state->visited++;
 		advance_list(state);
 	}

@@ -11,6 +11,10 @@
  * what is no copy.  One more record makes the new generation the only one.  The
  * old pages stay until no scan can be in them: a later VACUUM frees them.
  *
+ * ivfpq: codes are relative to the centroid of their list, so they are made anew,
+ * from values read from the table, in its order (ivf_fetch.c); the codec learns
+ * anew, too.
+ *
  * Rows of the old lists stay where they are, so nothing moves behind
  * ambulkdelete: while VACUUM works on a table no other may, and this one has
  * ended its passes when it comes here.  README.md has the states, and what a
@@ -20,7 +24,10 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/transam.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
 #include "commands/vacuum.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
@@ -58,15 +65,20 @@ typedef struct IvfTraining
 	IndexVacuumInfo *info;
 	Relation	index;
 	Size		memory;
-	IvfLayout	layout;
+	IvfLayout	layout;			/* of the old lists ... */
+	IvfLayout	new_layout;		/* ... and of the new ones */
 	IvfMetaPageData old;		/* as if there were no new lists */
 	IvfMetaPageData new;		/* as if there were no old ones */
 	float	   *centroids;
+	Codec		codec;			/* of the new lists; CODEC_NONE: ivfflat */
+	float	   *work_centroids; /* in its space */
+	IvfFetch   *fetch;			/* ivfpq: values */
 	IvfListData *entries;		/* of the new lists: rows, for the calibration */
 
 	/* sampled rows; unit length unless the metric is L2 */
 	int			n;
 	float	   *sample;
+	int			learnt;			/* so many of them the codec has learnt from */
 
 	/* calibration */
 	int			nqueries;
@@ -75,9 +87,12 @@ typedef struct IvfTraining
 	IvfNeighbor *nearest;
 
 	/* copying: rows gathered into blocks, then sorted */
+	Tuplesortstate *tids;		/* ivfpq: of the old lists */
 	Tuplesortstate *sort;
 	TupleTableSlot *slot;
-	Size		slot_size;
+	Size		slot_size;		/* a row of ivfflat with its varlena header */
+	char	   *code;			/* a row of ivfpq with its varlena header */
+	float	   *encode_scratch;
 	int			block_rows;
 	int			nblock;
 	char	   *block;
@@ -139,7 +154,7 @@ write_heads(IvfTraining *training)
 		VACUUM_DELAY_POINT();
 		buf = page_new(index, MAIN_FORKNUM, IVF_SPECIAL_SIZE, false);
 		page_edit_begin(&edit, index, false);
-		ivf_page_init_list(page_edit_add(&edit, buf, true), &training->layout,
+		ivf_page_init_list(page_edit_add(&edit, buf, true), &training->new_layout,
 						   IVF_PAGE_LIST, list, new->generation, 1);
 		page_edit_commit(&edit);
 		entry->head = entry->insert = BufferGetBlockNumber(buf);
@@ -191,6 +206,31 @@ write_centroids(IvfTraining *training)
 	new->cent_extents = ivf_extents_add(new->cent, 0, 0, start, blocks);
 }
 
+/* What the codec has learnt. */
+static void
+write_code_state(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	Size		floats = training->codec.kind == CODEC_NONE ? 0 : codec_state_floats(&training->codec);
+	uint32		blocks = (floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS;
+	BlockNumber start;
+
+	new->code_extents = 0;
+	memset(&new->code, 0, sizeof(new->code));
+	if (floats == 0)
+		return;
+	start = page_new_run(training->index, blocks);
+	for (uint32 i = 0; i < blocks; i++)
+	{
+		Size		done = (Size) i * IVF_CONT_FLOATS;
+
+		write_page(training->index, start + i, IVF_PAGE_CODEC, new->generation,
+				   training->codec.state + done,
+				   Min(floats - done, IVF_CONT_FLOATS) * sizeof(float));
+	}
+	new->code_extents = ivf_extents_add(&new->code, 0, 0, start, blocks);
+}
+
 /* One record: inserts go to the new lists, scans read them as well. */
 static void
 begin_generation(IvfTraining *training)
@@ -200,12 +240,7 @@ begin_generation(IvfTraining *training)
 	Buffer		buf;
 	IvfMetaPage meta = ivf_meta_edit(training->index, &edit, &buf);
 
-	meta->next_generation = new->generation;
-	meta->next_lists = new->lists;
-	meta->next_dir_extents = new->dir_extents;
-	meta->next_cent_extents = new->cent_extents;
-	memcpy(meta->next_dir, new->dir, sizeof(meta->next_dir));
-	memcpy(meta->next_cent, new->cent, sizeof(meta->next_cent));
+	ivf_meta_set_next(meta, new);
 	ivf_meta_commit(&edit, buf);
 }
 
@@ -221,8 +256,7 @@ end_generation(IvfTraining *training)
 	Buffer		buf;
 	IvfMetaPage meta = ivf_meta_edit(training->index, &edit, &buf);
 
-	meta->retired_generation = meta->generation;
-	meta->retired_xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+	ivf_meta_retire(meta, U64FromFullTransactionId(ReadNextFullTransactionId()));
 	ivf_meta_take_next(meta);
 	meta->rows = meta->rows_at_build = new->rows;
 	meta->num_targets = new->num_targets;
@@ -264,9 +298,46 @@ read_rows(IvfTraining *training, BlockNumber blkno, Page page, IvfRow rows, Buff
 	return n;
 }
 
+static int
+cmp_tid(const void *a, const void *b)
+{
+	return ItemPointerCompare(unconstify(ItemPointerData *, (const ItemPointerData *) a),
+							  unconstify(ItemPointerData *, (const ItemPointerData *) b));
+}
+
+/* The value of a row of ivfpq as a row of ivfflat; false: the table has it no more. */
+static bool
+fetch_row(IvfTraining *training, ItemPointer tid, IvfRow row)
+{
+	IvfMetaPageData *old = &training->old;
+	MemoryContext context;
+	Datum		value;
+	bool		has_place;
+
+	VACUUM_DELAY_POINT();
+	if (!ivf_fetch_any(training->fetch, tid, &value))
+		return false;
+	context = MemoryContextSwitchTo(training->fetch->row_context);
+	has_place = ivf_form_row((Metric) old->metric, old->dims, value, tid, row);
+	MemoryContextSwitchTo(context);
+	return has_place;
+}
+
+/* Put a row's value at the end of the sample. */
+static void
+sample_row(IvfTraining *training, const IvfRowData *row)
+{
+	int			dims = training->old.dims;
+
+	if (ivf_sample_put((Metric) training->old.metric, row->value, dims,
+					   training->sample + (Size) training->n * dims))
+		training->n++;
+}
+
 /*
  * Sample max_n rows of the old lists, in random order, in one pass over the
  * file (Knuth's selection sampling; the metapage says how many rows there are).
+ * Of ivfpq these are TIDs, and their values are then read in the order of the table.
  */
 static void
 sample_lists(IvfTraining *training, int max_n)
@@ -275,14 +346,17 @@ sample_lists(IvfTraining *training, int max_n)
 	Relation	index = training->index;
 	int			dims = old->dims;
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
-	IvfRow		rows = palloc(Max(BLCKSZ, old->row_size));
+	IvfRow		rows = palloc(Max(BLCKSZ, IVF_ROW_HEAD + sizeof(float) * dims));
+	ItemPointerData *tids = training->fetch ?
+		palloc_extended(sizeof(ItemPointerData) * max_n, MCXT_ALLOC_HUGE) : NULL;
+	int			ntids = 0;
 	float	   *swap = palloc(sizeof(float) * dims);
 	uint64		random = SAMPLE_SEED;
 	uint64		seen = 0;
 
 	training->n = 0;
 	training->sample = palloc_extended(sizeof(float) * dims * max_n, MCXT_ALLOC_HUGE);
-	for (BlockNumber blkno = 0; blkno < nblocks && training->n < max_n; blkno++)
+	for (BlockNumber blkno = 0; blkno < nblocks && training->n + ntids < max_n; blkno++)
 	{
 		PageVerdict verdict;
 		Buffer		buf;
@@ -300,15 +374,26 @@ sample_lists(IvfTraining *training, int max_n)
 			continue;
 		}
 		n = read_rows(training, blkno, page, rows, &buf);
-		for (int i = 0; i < n && seen < old->rows && training->n < max_n; i++, seen++)
+		for (int i = 0; i < n && seen < old->rows && training->n + ntids < max_n; i++, seen++)
 		{
-			IvfRow		row = row_at(rows, old->row_size, i);
+			char	   *row = (char *) row_at(rows, old->row_size, i);
 
-			if (random_below(&random, old->rows - seen) < max_n - training->n &&
-				ivf_sample_put((Metric) old->metric, row->value, dims,
-							   training->sample + (Size) training->n * dims))
-				training->n++;
+			if (random_below(&random, old->rows - seen) >= max_n - training->n - ntids)
+				continue;
+			if (tids == NULL)
+				sample_row(training, (IvfRow) row);
+			else
+				memcpy(&tids[ntids++], row, sizeof(ItemPointerData));
 		}
+	}
+	if (tids)
+	{
+		qsort(tids, ntids, sizeof(ItemPointerData), cmp_tid);
+		for (int i = 0; i < ntids; i++)
+			if (fetch_row(training, &tids[i], rows))
+				sample_row(training, rows);
+		ivf_fetch_reset(training->fetch);
+		pfree(tids);
 	}
 
 	for (int i = training->n - 1; i > 0; i--)
@@ -350,10 +435,58 @@ flush_block(IvfTraining *training)
 								row->normsq, training->distances + (Size) i * training->nqueries,
 								training->copy_distance, list);
 		training->entries[list].rows++;
+		if (training->code)
+		{
+			ivf_encode_row(&training->codec, (Metric) new->metric,
+						   training->work_centroids + (Size) list * training->codec.work_dim,
+						   row, training->encode_scratch, training->code + VARHDRSZ);
+			datum = training->code;
+		}
 		ivf_sort_put(training->sort, training->slot, list, datum);
 	}
 	training->copied += training->nblock;
 	training->nblock = 0;
+}
+
+/* A row of the old lists, to be copied. */
+static void
+gather_row(IvfTraining *training, IvfRow row)
+{
+	char	   *datum = training->block + training->nblock * training->slot_size;
+
+	SET_VARSIZE(datum, training->slot_size);
+	memcpy(VARDATA(datum), row, training->slot_size - VARHDRSZ);
+	if (++training->nblock == training->block_rows)
+		flush_block(training);
+}
+
+/* A TID as a number that sorts as it does. */
+static inline int64
+tid_to_number(const ItemPointerData *tid)
+{
+	return (int64) ItemPointerGetBlockNumberNoCheck(tid) << 16 |
+		ItemPointerGetOffsetNumberNoCheck(tid);
+}
+
+/* Gather the rows of ivfpq: their values, in the order of the table. */
+static void
+gather_values(IvfTraining *training, IvfRow row)
+{
+	Datum		number;
+	bool		isnull;
+
+	tuplesort_performsort(training->tids);
+	while (sorted_datum(training->tids, &number, &isnull))
+	{
+		ItemPointerData tid;
+
+		ItemPointerSet(&tid, (BlockNumber) (DatumGetInt64(number) >> 16),
+					   (OffsetNumber) (DatumGetInt64(number) & 0xFFFF));
+		if (fetch_row(training, &tid, row))
+			gather_row(training, row);
+	}
+	tuplesort_end(training->tids);
+	ivf_fetch_reset(training->fetch);
 }
 
 /*
@@ -408,14 +541,16 @@ close_list(IvfTraining *training, uint32 list, IvfRow rows)
 
 		for (int i = 0; i < n; i++)
 		{
-			char	   *datum = training->block + training->nblock * training->slot_size;
-			IvfRow		row = (IvfRow) (datum + VARHDRSZ);
+			IvfRow		row = row_at(rows, old->row_size, i);
+			ItemPointerData tid;
 
-			SET_VARSIZE(datum, training->slot_size);
-			memcpy(row, row_at(rows, old->row_size, i), old->row_size);
-			row->flags |= IVF_ROW_COPIED;
-			if (++training->nblock == training->block_rows)
-				flush_block(training);
+			if (training->tids == NULL)
+				gather_row(training, row);
+			else
+			{
+				memcpy(&tid, row, sizeof(tid));
+				tuplesort_putdatum(training->tids, Int64GetDatum(tid_to_number(&tid)), false);
+			}
 		}
 	}
 }
@@ -426,7 +561,7 @@ write_copies(IvfTraining *training)
 {
 	IvfMetaPageData *new = &training->new;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsMinimalTuple);
-	int			max_rows = training->layout.max_rows;
+	int			max_rows = training->new_layout.max_rows;
 	IvfRow		rows = palloc((Size) max_rows * new->row_size);
 	uint32		list = 0;
 	int			n = 0;
@@ -441,7 +576,8 @@ write_copies(IvfTraining *training)
 		if (n > 0 && (!more || next != list || n == max_rows))
 		{
 			VACUUM_DELAY_POINT();
-			if (!ivf_list_append(training->index, new, list, (const char *) rows, n))
+			if (!ivf_list_append(training->index, new, list, (const char *) rows, n,
+								 IVF_APPEND_COPIES))
 				elog(ERROR, "list %u of a new training generation is frozen", list);
 			n = 0;
 		}
@@ -462,21 +598,18 @@ static void
 copy_rows(IvfTraining *training)
 {
 	IvfMetaPageData *new = &training->new;
-	int			lists = (int) new->lists;
 	int			dims = (int) new->dims;
 	bool		ip = new->metric != METRIC_L2;
-	IvfRow		rows = palloc(Max(BLCKSZ, new->row_size));
+	bool		codes = training->codec.kind != CODEC_NONE;
+	int			sort_mem = (int) Max(training->memory / 1024 / (codes ? 4 : 2), 64);
+	IvfRow		rows;
 
-	training->slot_size = VARHDRSZ + new->row_size;
+	training->slot_size = VARHDRSZ + IVF_ROW_HEAD + sizeof(float) * dims;
+	rows = palloc(Max(BLCKSZ, training->slot_size));
 	training->block_rows = assign_block_rows(dims);
 	training->block = palloc(training->slot_size * training->block_rows);
 	training->lists = palloc(sizeof(uint32) * training->block_rows);
 	training->distances = palloc(sizeof(float) * training->block_rows * Max(training->nqueries, 1));
-	training->scratch = palloc_extended(Max(assign_scratch_size(lists, dims),
-											assign_scratch_size(Max(training->nqueries, 1), dims)),
-										MCXT_ALLOC_HUGE);
-	training->assign = palloc_extended(assign_size(lists, dims), MCXT_ALLOC_HUGE);
-	assign_prepare(training->assign, training->centroids, lists, dims, ip, training->scratch);
 	if (training->nqueries > 0)
 	{
 		training->assign_queries = palloc(assign_size(training->nqueries, dims));
@@ -486,12 +619,24 @@ copy_rows(IvfTraining *training)
 	training->nearest = palloc(sizeof(IvfNeighbor) * IVF_CALIBRATION_K * Max(training->nqueries, 1));
 	ivf_calibration_reset(training->nearest, training->nqueries);
 	training->slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsVirtual);
-	training->sort = ivf_sort_begin((int) Max(training->memory / 1024 / 2, 64), NULL);
+	training->sort = ivf_sort_begin(sort_mem, NULL);
+	if (codes)
+	{
+		Size		code_size = VARHDRSZ + new->row_size;
+
+		training->code = palloc0(code_size);
+		SET_VARSIZE(training->code, code_size);
+		training->encode_scratch = palloc(ivf_encode_scratch(&training->codec));
+		training->tids = tuplesort_begin_datum(INT8OID, Int8LessOperator, InvalidOid, false,
+											   sort_mem, NULL, TUPLESORT_NONE);
+	}
 
 	for (uint32 list = 0; list < training->old.lists; list++)
 		close_list(training, list, rows);
-	flush_block(training);
 	VECDB_POINT(POINT_TRAIN_FROZEN);
+	if (codes)
+		gather_values(training, rows);
+	flush_block(training);
 	tuplesort_performsort(training->sort);
 	write_copies(training);
 
@@ -532,7 +677,7 @@ tell_directory(IvfTraining *training)
 	uint64	   *rows = palloc(sizeof(uint64) * new->lists);
 	uint32	   *pages = palloc(sizeof(uint32) * new->lists);
 	BlockNumber *insert = palloc(sizeof(BlockNumber) * new->lists);
-	int			max_rows = training->layout.max_rows;
+	int			max_rows = training->new_layout.max_rows;
 
 	for (uint32 list = 0; list < new->lists; list++)
 	{
@@ -548,14 +693,15 @@ tell_directory(IvfTraining *training)
 
 /* ---- when, and how many lists ---- */
 
-/* Lists that the rows of the index ask for. */
+/* Lists that the rows of the index ask for; meta has the codec they will have. */
 static int
 wanted_lists(Relation index, const IvfMetaPageData *meta)
 {
 	int			option = ivf_option_lists(index);
+	bool		codes = meta->codec != CODEC_NONE;
 
 	return option > 0 ? option :
-		ivf_choose_lists((double) meta->rows, ivf_rows_per_page(meta->row_size, false), false);
+		ivf_choose_lists((double) meta->rows, ivf_rows_per_page(meta->row_size, codes), codes);
 }
 
 /* Is it time to train?  VACUUM has just counted the rows. */
@@ -589,16 +735,23 @@ is_due(Relation index, const IvfMetaPageData *meta, int wanted)
 }
 
 /*
- * Memory of k-means, and later of the assignment, for so many lists, the sample
- * not counted.
+ * Memory of k-means, of what the codec learns, and later of the assignment, for so
+ * many lists, the sample not counted.
  */
 static Size
-memory_for(const KMeansParams *kmeans, int nqueries)
+memory_for(const KMeansParams *kmeans, const Codec *codec, int learnt, int nqueries)
 {
 	Size		vector = mul_size(sizeof(float), kmeans->dim);
 	Size		total = kmeans_workspace_size(kmeans);
 
 	total = add_size(total, mul_size(vector, kmeans->k));
+	if (codec->kind != CODEC_NONE)
+	{
+		total = add_size(total, mul_size(sizeof(float) * codec->work_dim, kmeans->k));
+		total = add_size(total, sizeof(float) * codec_state_floats(codec));
+		total = add_size(total, mul_size(vector, learnt));
+		total = add_size(total, codec_train_memory(codec, learnt));
+	}
 	total = add_size(total, assign_size(kmeans->k, kmeans->dim));
 	total = add_size(total, assign_scratch_size(kmeans->k, kmeans->dim));
 	return add_size(total, mul_size(2 * vector, nqueries));
@@ -609,13 +762,20 @@ static bool
 find_centroids(IvfTraining *training, int wanted)
 {
 	IvfMetaPageData *new = &training->new;
+	bool		learns = training->codec.kind != CODEC_NONE && codec_train_parts(&training->codec) > 0;
 	KMeansParams kmeans = {0};
 	void	   *workspace;
+	Size		needed;
 
 	sample_lists(training, ivf_sample_size(wanted, (double) training->old.rows, new->dims,
-										   0, training->memory / 2));
+										   training->codec.kind == CODEC_NONE ? 0 :
+										   ivf_codec_rows(&training->codec),
+										   training->memory / 2));
 	if (training->n < 2)
 		return false;
+	training->learnt = !learns ? 0 :
+		(int) Min(Min(training->n * 4.0 / 5, IVF_TRAIN_ROWS),
+				  Max(training->memory / 4 / (sizeof(float) * new->dims), 1));
 	kmeans.n = training->n;
 	kmeans.dim = new->dims;
 	kmeans.k = Min(Min(wanted, training->n), IVF_MAX_LISTS);
@@ -624,14 +784,16 @@ find_centroids(IvfTraining *training, int wanted)
 	kmeans.max_iterations = IVF_KMEANS_ITERATIONS;
 	kmeans.seed = IVF_KMEANS_SEED;
 	kmeans.participants = 1;
-	while (memory_for(&kmeans, training->nqueries) > training->memory)
+	while ((needed = memory_for(&kmeans, &training->codec, training->learnt,
+								training->nqueries)) > training->memory)
 	{
 		if (kmeans.k == 2 || ivf_option_lists(training->index) > 0)
 		{
 			ereport(WARNING,
-					(errmsg("ivfflat index \"%s\" was not trained: memory required is %zu MB, maintenance_work_mem is %zu MB",
+					(errmsg("%s index \"%s\" was not trained: memory required is %zu MB, maintenance_work_mem is %zu MB",
+							ivf_am_name(training->index),
 							RelationGetRelationName(training->index),
-							memory_for(&kmeans, training->nqueries) / (1024 * 1024) + 1,
+							needed / (1024 * 1024) + 1,
 							training->memory / (1024 * 1024)),
 					 errhint("Increase maintenance_work_mem, or decrease lists.")));
 			return false;
@@ -648,7 +810,68 @@ find_centroids(IvfTraining *training, int wanted)
 	return true;
 }
 
-/* Keep some of the sample as queries, and let the rest go. */
+/* Prepare the centroids for the assignment of many rows. */
+static void
+prepare_assign(IvfTraining *training)
+{
+	int			lists = (int) training->new.lists;
+	int			dims = (int) training->new.dims;
+
+	training->scratch = palloc_extended(Max(assign_scratch_size(lists, dims),
+											assign_scratch_size(Max(training->nqueries, 1), dims)),
+										MCXT_ALLOC_HUGE);
+	training->assign = palloc_extended(assign_size(lists, dims), MCXT_ALLOC_HUGE);
+	assign_prepare(training->assign, training->centroids, lists, dims,
+				   training->new.metric != METRIC_L2, training->scratch);
+}
+
+/*
+ * The new codec, where there is one: it learns from the beginning of the sample,
+ * and its errors are measured on the rest; or, of a training that is resumed, was
+ * read from its pages.
+ */
+static void
+make_codec(IvfTraining *training, bool resume)
+{
+	IvfMetaPageData *new = &training->new;
+	Codec	   *codec = &training->codec;
+	IvfLearning learning = {
+		.dims = new->dims,
+		.lists = (int) new->lists,
+		.n = resume ? 0 : training->learnt,
+		.sample = training->sample,
+		.centroids = training->centroids,
+		.assign = training->assign,
+		.scratch = training->scratch,
+		.interrupt = pause_training
+	};
+
+	if (codec->kind == CODEC_NONE)
+		return;
+	training->work_centroids = palloc_extended(sizeof(float) * codec->work_dim * new->lists,
+											   MCXT_ALLOC_HUGE);
+	learning.work_centroids = training->work_centroids;
+	if (!resume)
+	{
+		float	   *state = palloc_extended(sizeof(float) * codec_state_floats(codec) + 1,
+											MCXT_ALLOC_HUGE);
+
+		codec_attach(codec, state, palloc(codec_memory(codec) + 1));
+		learning.residuals = palloc_extended(sizeof(float) * new->dims * learning.n + 1,
+											 MCXT_ALLOC_HUGE);
+	}
+	ivf_learn_begin(&learning, codec, 0, 1);
+	if (resume)
+		return;
+	ivf_learn_end(&learning, codec, 0, 1);
+	pfree(learning.residuals);
+	ivf_calibration_targets(new);
+	ivf_calibrate_codec(new, codec, training->centroids, training->work_centroids,
+						training->sample + (Size) training->learnt * new->dims,
+						training->n - training->learnt, training->copy_distance);
+}
+
+/* Keep some of the sample as queries. */
 static void
 take_queries(IvfTraining *training)
 {
@@ -658,8 +881,6 @@ take_queries(IvfTraining *training)
 	training->nqueries = ivf_calibration_queries(training->sample, training->n, training->nqueries,
 												 dims, (Metric) training->new.metric,
 												 training->queries, &training->copy_distance);
-	pfree(training->sample);
-	training->sample = NULL;
 }
 
 static Size
@@ -685,6 +906,7 @@ begin_training(IvfTraining *training)
 	write_heads(training);
 	write_directory(training);
 	write_centroids(training);
+	write_code_state(training);
 	VECDB_POINT(POINT_TRAIN_WRITTEN);
 	begin_generation(training);
 	VECDB_POINT(POINT_TRAIN_BEGUN);
@@ -697,70 +919,103 @@ resume_training(IvfTraining *training)
 	IvfMetaPageData *new = &training->new;
 
 	ivf_meta_take_next(new);
+	ivf_layout(new, &training->new_layout);
 	training->entries = palloc0(sizeof(IvfListData) * new->lists);
 	training->centroids = palloc_extended(sizeof(float) * new->dims * new->lists,
 										  MCXT_ALLOC_HUGE);
+	if (new->codec != CODEC_NONE)
+		ivf_codec_open(training->index, new, &training->codec);
 	ivf_centroids_read(training->index, new, 0, new->lists, training->centroids);
 }
 
-/*
- * Train the index if it is due, or go on with a training that was interrupted.
- * Called at the end of VACUUM's work on the index, which has counted the rows
- * and removed what an interrupted training left.
- */
-void
-ivf_train(IndexVacuumInfo *info)
+/* The whole work, from the metapage of the old lists; false: it is not due. */
+static bool
+train(IvfTraining *training)
 {
-	Relation	index = info->index;
-	IvfTraining training = {0};
-	MemoryContext context;
-	MemoryContext old;
-	bool		resume;
+	Relation	index = training->index;
+	IvfMetaPageData *new = &training->new;
+	bool		resume = training->old.next_generation != 0;
+	bool		codes = ivf_has_codes(index);
+	Relation	heap = NULL;
+	bool		done = false;
 	int			wanted;
 
-	training.info = info;
-	training.index = index;
-	ivf_meta_read(index, &training.old);
-	/*
-	 * ivfpq is not trained yet: its codes were made for the centroids they have,
-	 * and have no mark that says which are copies.
-	 */
-	if (training.old.codec != CODEC_NONE)
-		return;
-	ivf_layout(&training.old, &training.layout);
-	resume = training.old.next_generation != 0;
-	wanted = wanted_lists(index, &training.old);
-	if (!resume && !is_due(index, &training.old, wanted))
-		return;
+	training->new = training->old;
+	/* with the options of ALTER INDEX, by now */
+	if (codes && !resume)
+	{
+		if (!ivf_choose_codec(index, new->dims, (Metric) new->metric, true, WARNING,
+							  &training->codec))
+			return false;
+		ivf_meta_set_codec(new, &training->codec);
+	}
+	wanted = wanted_lists(index, new);
+	if (!resume && !is_due(index, &training->old, wanted))
+		return false;
 
-	context = AllocSetContextCreate(CurrentMemoryContext, "ivfflat training",
-									ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	training.memory = vacuum_memory();
-	training.new = training.old;
-	training.nqueries = (int) Min(training.memory / 16 / (sizeof(float) * training.old.dims),
-								  IVF_CALIBRATION_QUERIES);
-
+	ivf_layout(&training->old, &training->layout);
+	ivf_layout(new, &training->new_layout);
+	training->nqueries = (int) Min(training->memory / 16 / (sizeof(float) * new->dims),
+								   IVF_CALIBRATION_QUERIES);
+	if (codes)
+	{
+		/* VACUUM has locked it */
+		heap = table_open(index->rd_index->indrelid, NoLock);
+		training->fetch = ivf_fetch_begin(heap, index);
+	}
 	if (resume)
 	{
-		resume_training(&training);
-		sample_lists(&training, Max(training.nqueries, 1));
+		resume_training(training);
+		sample_lists(training, Max(training->nqueries, 1));
 	}
-	if (resume || find_centroids(&training, wanted))
+	if (resume || find_centroids(training, wanted))
 	{
-		take_queries(&training);
+		take_queries(training);
+		prepare_assign(training);
+		make_codec(training, resume);
+		pfree(training->sample);
 		if (!resume)
-			begin_training(&training);
-		copy_rows(&training);
-		measure_lists(&training);
-		tell_directory(&training);
+			begin_training(training);
+		copy_rows(training);
+		measure_lists(training);
+		tell_directory(training);
 		VECDB_POINT(POINT_TRAIN_COPIED);
-		end_generation(&training);
-		ereport(info->message_level,
-				(errmsg("ivfflat index \"%s\" was trained: " UINT64_FORMAT " rows in %u lists, generation %u",
-						RelationGetRelationName(index), training.new.rows,
-						training.new.lists, training.new.generation)));
+		end_generation(training);
+		done = true;
 	}
+	if (codes)
+	{
+		ivf_fetch_end(training->fetch);
+		table_close(heap, NoLock);
+	}
+	return done;
+}
+
+/*
+ * Train the index if it is due, or go on with a training that was interrupted;
+ * true when it was done.  Called at the end of VACUUM's work on the index, which
+ * has counted the rows and removed what an interrupted training left.
+ */
+bool
+ivf_train(IndexVacuumInfo *info)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "ivf training",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	IvfTraining *training = palloc0(sizeof(IvfTraining));
+	bool		done;
+
+	training->info = info;
+	training->index = info->index;
+	training->memory = vacuum_memory();
+	ivf_meta_read(info->index, &training->old);
+	done = train(training);
+	if (done)
+		ereport(info->message_level,
+				(errmsg("%s index \"%s\" was trained: " UINT64_FORMAT " rows in %u lists, generation %u",
+						ivf_am_name(info->index), RelationGetRelationName(info->index),
+						training->new.rows, training->new.lists, training->new.generation)));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+	return done;
 }

@@ -32,6 +32,7 @@
 typedef struct VacuumLists
 {
 	IvfMetaPageData meta;		/* as if there were no other lists */
+	IvfLayout	layout;
 	uint64	   *rows;
 	uint32	   *pages;
 	BlockNumber *room;			/* the first page in the chain with room ... */
@@ -46,7 +47,6 @@ typedef struct IvfVacuum
 	IndexVacuumInfo *info;
 	Relation	index;
 	IvfMetaPageData meta;
-	IvfLayout	layout;
 	IndexBulkDeleteResult *stats;
 	IndexBulkDeleteCallback callback;
 	void	   *callback_state;
@@ -54,6 +54,7 @@ typedef struct IvfVacuum
 	int			nlists;			/* 2 while a training copies */
 	VacuumLists lists[2];
 	bool		free_retired;	/* no scan reads the retired generation */
+	IvfLayout	retired_layout;
 } IvfVacuum;
 
 /* The lists that a generation's pages belong to; NULL: nobody finds them. */
@@ -67,16 +68,27 @@ lists_of(IvfVacuum *vac, uint32 generation)
 }
 
 /* lists is NULL for a page of the retired generation. */
+static const IvfLayout *
+layout_of(const IvfVacuum *vac, const VacuumLists *lists)
+{
+	return lists != NULL ? &lists->layout : &vac->retired_layout;
+}
+
+/* Are the page's rows copies of an interrupted training? */
+static bool
+drop_copies(const VacuumLists *lists, Page page)
+{
+	return lists != NULL && lists->drop_copies &&
+		(IvfPageGetOpaque(page)->flags & IVF_PAGE_COPIES) != 0;
+}
+
 static bool
 row_is_dead(IvfVacuum *vac, const VacuumLists *lists, Page page, int i)
 {
-	ItemPointer tid = ivf_page_tid(page, &vac->layout, i);
-
-	/* only a row without a codec has flags */
-	if (lists != NULL && lists->drop_copies && !vac->layout.codes &&
-		(((IvfRow) tid)->flags & IVF_ROW_COPIED) != 0)
+	if (drop_copies(lists, page))
 		return true;
-	return vac->callback != NULL && vac->callback(tid, vac->callback_state);
+	return vac->callback != NULL &&
+		vac->callback(ivf_page_tid(page, layout_of(vac, lists), i), vac->callback_state);
 }
 
 /*
@@ -90,7 +102,8 @@ remove_dead(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, int nrows)
 	PageEdit	edit;
 	Page		page;
 	int			n = nrows;
-	char	   *row = palloc(vac->layout.row_size);
+	const IvfLayout *layout = layout_of(vac, lists);
+	char	   *row = palloc(layout->row_size);
 
 	page_edit_begin(&edit, vac->index, false);
 	page = page_edit_add(&edit, buf, false);
@@ -105,13 +118,16 @@ remove_dead(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, int nrows)
 			vac->stats->tuples_removed++;
 		if (i < --n)
 		{
-			ivf_page_get_row(page, &vac->layout, n, row);
-			ivf_page_put_row(page, &vac->layout, i, row);
+			ivf_page_get_row(page, layout, n, row);
+			ivf_page_put_row(page, layout, i, row);
 		}
 	}
 	/* a row over several pages leaves an empty head (CONT pages stay) */
 	if (n < nrows)
-		ivf_page_set_rows(page, &vac->layout, n);
+		ivf_page_set_rows(page, layout, n);
+	/* an empty page is anybody's again */
+	if (drop_copies(lists, page))
+		IvfPageGetOpaque(page)->flags &= ~IVF_PAGE_COPIES;
 	if (lists == NULL || lists->closed)
 		IvfPageGetOpaque(page)->flags |= IVF_PAGE_FROZEN;
 	page_edit_commit(&edit);
@@ -129,7 +145,8 @@ vacuum_list_page(IvfVacuum *vac, VacuumLists *lists, BlockNumber blkno, Buffer b
 	Page		page = BufferGetPage(buf);
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
 	uint32		list = opaque->list;
-	int			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
+	const IvfLayout *layout = layout_of(vac, lists);
+	int			nrows = ivf_page_rows(vac->index, blkno, page, layout);
 
 	if (lists != NULL && list >= lists->meta.lists)
 		page_corrupted(vac->index, blkno, "The page belongs to list %u of %u.",
@@ -144,7 +161,7 @@ vacuum_list_page(IvfVacuum *vac, VacuumLists *lists, BlockNumber blkno, Buffer b
 			 * can happen while the lock is exchanged is another row.
 			 */
 			page_relock(buf, BUFFER_LOCK_EXCLUSIVE);
-			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
+			nrows = ivf_page_rows(vac->index, blkno, page, layout);
 			nrows = remove_dead(vac, lists, buf, nrows);
 			break;
 		}
@@ -155,7 +172,7 @@ vacuum_list_page(IvfVacuum *vac, VacuumLists *lists, BlockNumber blkno, Buffer b
 	vac->stats->num_index_tuples += nrows;
 	lists->rows[list] += nrows;
 	lists->pages[list]++;
-	if (nrows < vac->layout.max_rows &&
+	if (nrows < layout->max_rows &&
 		(lists->room[list] == InvalidBlockNumber || opaque->seq < lists->room_seq[list]))
 	{
 		lists->room[list] = blkno;
@@ -207,7 +224,7 @@ vacuum_page(IvfVacuum *vac, BlockNumber blkno)
 	generation = IvfPageGetOpaque(page)->generation;
 	lists = lists_of(vac, generation);
 	retired = vac->meta.retired_xid != 0 && generation == vac->meta.retired_generation;
-	if (kind == IVF_PAGE_META || kind > IVF_PAGE_CONT)
+	if (kind == IVF_PAGE_META || kind > IVF_PAGE_LAST)
 		page_release(buf);		/* out of place: vecdb_check tells */
 	else if (lists == NULL && (!retired || vac->free_retired))
 	{
@@ -319,7 +336,7 @@ vacuum_chain(IvfVacuum *vac, VacuumLists *lists, uint32 list)
 				IvfPageGetOpaque(nextpage)->seq != opaque->next_seq)
 				page_corrupted(vac->index, opaque->next, "Expected page %u of list %u.",
 							   opaque->next_seq, list);
-			if (ivf_page_rows(vac->index, opaque->next, nextpage, &vac->layout) == 0)
+			if (ivf_page_rows(vac->index, opaque->next, nextpage, &lists->layout) == 0)
 			{
 				unlink_page(vac, buf, next);
 				removed = true;
@@ -329,10 +346,10 @@ vacuum_chain(IvfVacuum *vac, VacuumLists *lists, uint32 list)
 
 		if (!removed)
 		{
-			nrows = ivf_page_rows(vac->index, blkno, page, &vac->layout);
+			nrows = ivf_page_rows(vac->index, blkno, page, &lists->layout);
 			lists->rows[list] += nrows;
 			lists->pages[list]++;
-			if (nrows < vac->layout.max_rows && lists->room[list] == InvalidBlockNumber)
+			if (nrows < lists->layout.max_rows && lists->room[list] == InvalidBlockNumber)
 				lists->room[list] = blkno;
 			blkno = opaque->next;
 			seq = opaque->next_seq;
@@ -346,6 +363,7 @@ init_lists(VacuumLists *lists)
 {
 	uint32		n = lists->meta.lists;
 
+	ivf_layout(&lists->meta, &lists->layout);
 	lists->rows = palloc0(sizeof(uint64) * n);
 	lists->pages = palloc0(sizeof(uint32) * n);
 	lists->room = palloc(sizeof(BlockNumber) * n);
@@ -400,7 +418,8 @@ ivfbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	vac.callback = callback;
 	vac.callback_state = callback_state;
 	ivf_meta_read(vac.index, &vac.meta);
-	ivf_layout(&vac.meta, &vac.layout);
+	if (vac.meta.retired_xid != 0)
+		ivf_retired_layout(&vac.meta, &vac.retired_layout);
 	vac.lists[vac.nlists++].meta = vac.meta;
 	if (vac.meta.next_generation != 0)
 	{
@@ -442,6 +461,27 @@ ivfbulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	return stats;
 }
 
+/* How well do the codes tell the rows there are now?  A training has just measured that. */
+static void
+measure_error(Relation index)
+{
+	IvfMetaPageData meta;
+	IvfMetaPage page;
+	PageEdit	edit;
+	Buffer		buf;
+	float		error;
+
+	ivf_meta_read(index, &meta);
+	if (meta.rows == 0)
+		return;
+	error = ivf_measure_codes(index, &meta);
+	if (error == meta.quantisation_error)
+		return;
+	page = ivf_meta_edit(index, &edit, &buf);
+	page->quantisation_error = error;
+	ivf_meta_commit(&edit, buf);
+}
+
 IndexBulkDeleteResult *
 ivfvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 {
@@ -454,7 +494,8 @@ ivfvacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	 */
 	if (stats == NULL)
 		stats = ivfbulkdelete(info, NULL, NULL, NULL);
-	ivf_train(info);
+	if (!ivf_train(info) && ivf_has_codes(info->index))
+		measure_error(info->index);
 
 	IndexFreeSpaceMapVacuum(info->index);
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);

@@ -47,16 +47,25 @@
 typedef struct IvfView
 {
 	IvfMetaPageData meta;		/* as if there were no other lists */
+	IvfLayout	layout;
 	uint32	   *last_seq;		/* by list: of the last page walked */
 	bool		open;			/* rows are inserted here */
 	bool		filling;		/* a training copies rows here */
+	bool		sound_centroids;
+
+	/* of ivfpq: to make a row's code again */
+	Codec		codec;
+	uint32		centroid_list;	/* whose centroid is in centroid ... */
+	float	   *centroid;		/* ... in the codec's space */
+	float	   *scratch;
+	char	   *code;			/* a row */
 } IvfView;
 
 typedef struct IvfCheck
 {
 	Check	   *check;
 	IvfMetaPageData meta;
-	IvfLayout	layout;
+	bool		codes;			/* ivfpq */
 	bool		is_long;		/* a row takes several pages */
 	IvfView		views[2];
 	int			nviews;			/* 2 while a training copies */
@@ -71,18 +80,9 @@ typedef struct IvfCheck
 	bool		complete;		/* no chain broke: the rest are orphans */
 
 	float	   *value;			/* a row's or a centroid's */
-
-	/* of ivfpq: to make a row's code again */
-	Codec		codec;
-	float	   *state;
-	uint32		centroid_list;	/* whose centroid is in centroid ... */
-	float	   *centroid;		/* ... in the codec's space */
-	float	   *scratch;
-	char	   *code;			/* a row */
-	IvfRow		row;			/* a row with its value */
+	IvfRow		row;			/* a row with its value, for ivfpq */
 
 	/* sample of rows for the nearest list (I8) */
-	bool		sound_centroids;
 	float	   *distances;
 	uint64		row_number;
 	uint64		sample_size;	/* at most so many rows; 0: no sample */
@@ -412,7 +412,7 @@ sample_nearest(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
  */
 static void
 check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
-			  const IvfRowData *row, const float *value)
+			  const IvfRowData *row, const float *value, bool copied)
 {
 	Check	   *check = ivf->check;
 	int			dims = ivf->meta.dims;
@@ -421,11 +421,11 @@ check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 	float		normsq = kernel->normsq(value, dims);
 	bool		sound = true;
 
-	if (row->attr_length != 0 || (row->flags & ~IVF_ROW_COPIED) != 0)
+	if (row->attr_length != 0 || row->unused != 0)
 	{
 		check_report(check, CHECK_CORRUPTION, "row_head", blkno, item,
-					 "Attribute length %u should be 0, and flags are %x.",
-					 row->attr_length, row->flags);
+					 "Attribute length %u and %x, which is unused, should be 0.",
+					 row->attr_length, row->unused);
 		sound = false;
 	}
 	for (int i = 0; i < dims; i++)
@@ -459,13 +459,20 @@ check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 		return;
 	}
 	/* of a copy that is not in use yet the old lists hold the row */
-	if (ivf->view->filling && (row->flags & IVF_ROW_COPIED) != 0)
+	if (copied)
 		return;
 	check_row(check, unconstify(ItemPointerData *, &row->tid),
 			  hash_bytes_extended((const unsigned char *) value, sizeof(float) * dims, 0),
 			  blkno, item);
 	if (sound)
 		sample_nearest(ivf, list, blkno, item, value, normsq);
+}
+
+/* Are the rows of a LIST page copies of those in the old lists? */
+static bool
+are_copies(IvfCheck *ivf, char *page)
+{
+	return ivf->view->filling && (IvfPageGetOpaque(page)->flags & IVF_PAGE_COPIES) != 0;
 }
 
 /* What is wrong with a CONT page as number i of a LIST page's; NULL: nothing. */
@@ -572,20 +579,24 @@ check_long_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 						 "The row has %d continuation pages instead of %d.",
 						 n, ivf->cont_pages);
 		else if (filled)
-			check_ivf_row(ivf, list, blkno, 1, row, ivf->value);
+			check_ivf_row(ivf, list, blkno, 1, row, ivf->value, are_copies(ivf, page));
 		return;
 	}
 }
 
 /*
  * The rows of a LIST page of ivfpq (I5, I6).  What is compared with the heap
- * is the list, in the upper half, and a hash of factors and code.
+ * is the view and the list, in the upper half, and a hash of factors and code.
  */
+#define VIEW_SHIFT	63
+#define LIST_MASK	0x7FFFFFFF
+
 static void
 check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 {
 	Check	   *check = ivf->check;
-	IvfLayout  *layout = &ivf->layout;
+	IvfView    *view = ivf->view;
+	IvfLayout  *layout = &view->layout;
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
 
 	if (IvfPageUsed(page) != layout->end || opaque->rows > layout->max_rows ||
@@ -619,9 +630,11 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 						 tid_block, tid_offset, check->heap_blocks);
 			continue;
 		}
-		ivf_page_get_row(page, layout, i, ivf->code);
-		check_row(check, &tid, (uint64) list << 32 |
-				  hash_bytes((unsigned char *) ivf->code + sizeof(ItemPointerData),
+		if (are_copies(ivf, page))
+			continue;
+		ivf_page_get_row(page, layout, i, view->code);
+		check_row(check, &tid, (uint64) (view - ivf->views) << VIEW_SHIFT | (uint64) list << 32 |
+				  hash_bytes((unsigned char *) view->code + sizeof(ItemPointerData),
 							 layout->row_size - sizeof(ItemPointerData)),
 				  blkno, i + 1);
 	}
@@ -632,16 +645,22 @@ static bool
 check_code_state(IvfCheck *ivf)
 {
 	Check	   *check = ivf->check;
-	Size		floats = codec_state_floats(&ivf->codec);
-	BlockNumber blkno = ivf->meta.code.start;
+	IvfView    *view = ivf->view;
+	IvfMetaPageData *meta = &view->meta;
+	BlockNumber blkno = meta->code.start;
+	Size		floats;
+	float	   *state;
 	PGAlignedBlock image;
 
-	ivf->state = palloc_extended(sizeof(float) * floats + 1, MCXT_ALLOC_HUGE);
+	(void) codec_init(&view->codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
+					  meta->code_parts, meta->code_seed);
+	floats = codec_state_floats(&view->codec);
+	state = palloc_extended(sizeof(float) * floats + 1, MCXT_ALLOC_HUGE);
 	for (Size done = 0; done < floats; done += IVF_CONT_FLOATS, blkno++)
 	{
 		Size		part = Min(floats - done, IVF_CONT_FLOATS);
 
-		if (!read_kind(ivf, blkno, IVF_PAGE_CODEC, image.data))
+		if (!read_kind_of_view(ivf, blkno, IVF_PAGE_CODEC, image.data))
 			return false;
 		if (IvfPageUsed(image.data) != sizeof(float) * part)
 		{
@@ -650,20 +669,20 @@ check_code_state(IvfCheck *ivf)
 						 (int) IvfPageUsed(image.data), sizeof(float) * part);
 			return false;
 		}
-		memcpy(ivf->state + done, IvfPageContent(image.data), sizeof(float) * part);
+		memcpy(state + done, IvfPageContent(image.data), sizeof(float) * part);
 		for (Size i = done; i < done + part; i++)
-			if (!isfinite(ivf->state[i]))
+			if (!isfinite(state[i]))
 			{
 				check_report(check, CHECK_CORRUPTION, "codec", blkno, CHECK_NO_ITEM,
 							 "Number %zu of what the codec has learnt is not finite.", i + 1);
 				return false;
 			}
 	}
-	codec_attach(&ivf->codec, ivf->state, palloc(codec_memory(&ivf->codec) + 1));
-	ivf->centroid_list = PG_UINT32_MAX;
-	ivf->centroid = palloc(sizeof(float) * ivf->codec.work_dim);
-	ivf->scratch = palloc(ivf_encode_scratch(&ivf->codec));
-	ivf->code = palloc(ivf->meta.row_size);
+	codec_attach(&view->codec, state, palloc(codec_memory(&view->codec) + 1));
+	view->centroid_list = PG_UINT32_MAX;
+	view->centroid = palloc(sizeof(float) * view->codec.work_dim);
+	view->scratch = palloc(ivf_encode_scratch(&view->codec));
+	view->code = palloc(meta->row_size);
 	ivf->row = palloc(IVF_ROW_HEAD + sizeof(float) * ivf->meta.dims);
 	return true;
 }
@@ -677,11 +696,12 @@ check_list_content(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	int			row_size = ivf->meta.row_size;
 	uint32		flags = IvfPageGetOpaque(page)->flags;
 
-	if ((flags & ~IVF_PAGE_FROZEN) != 0 || (flags != 0 && ivf->view->open))
+	if ((flags & ~(IVF_PAGE_FROZEN | IVF_PAGE_COPIES)) != 0 ||
+		((flags & IVF_PAGE_FROZEN) != 0 && ivf->view->open))
 		check_report(check, CHECK_CORRUPTION, "page_flags", blkno, CHECK_NO_ITEM,
 					 "The page has flags %x, but it is in a list that takes rows.", flags);
 
-	if (ivf->layout.codes)
+	if (ivf->codes)
 	{
 		check_codes(ivf, list, blkno, page);
 		return;
@@ -709,7 +729,7 @@ check_list_content(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	{
 		IvfRow		row = (IvfRow) (IvfPageContent(page) + i * row_size);
 
-		check_ivf_row(ivf, list, blkno, i + 1, row, row->value);
+		check_ivf_row(ivf, list, blkno, i + 1, row, row->value, are_copies(ivf, page));
 	}
 }
 
@@ -1130,15 +1150,15 @@ ivf_structure(Check *check)
 	if (!check_meta(ivf))
 		return false;
 
-	ivf_layout(&ivf->meta, &ivf->layout);
+	ivf->codes = ivf->meta.codec != CODEC_NONE;
 	ivf->is_long = ivf->meta.row_size > IVF_PAGE_CAPACITY;
-	ivf->cont_pages = ivf->layout.codes ? 0 : ivf_cont_pages(ivf->meta.dims);
+	ivf->cont_pages = ivf->codes ? 0 : ivf_cont_pages(ivf->meta.dims);
 	ivf->reached_size = check->nblocks;
 	ivf->reached = MemoryContextAllocExtended(CurrentMemoryContext,
 											  ivf->reached_size / 8 + 1,
 											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	ivf->value = palloc(sizeof(float) * ivf->meta.dims);
-	ivf->complete = ivf->sound_centroids = true;
+	ivf->complete = true;
 
 	ivf->views[ivf->nviews++].meta = ivf->meta;
 	if (ivf->meta.next_generation != 0)
@@ -1154,28 +1174,24 @@ ivf_structure(Check *check)
 	{
 		IvfMetaPageData *meta = &ivf->views[i].meta;
 
+		ivf_layout(meta, &ivf->views[i].layout);
 		ivf->views[i].last_seq = palloc0(sizeof(uint32) * meta->lists);
 		if (!reach_extents(ivf, meta->dir, meta->dir_extents, IVF_PAGE_DIR) ||
-			!reach_extents(ivf, meta->cent, meta->cent_extents, IVF_PAGE_CENT))
-			return false;
-	}
-	if (!reach_extents(ivf, &ivf->meta.code, ivf->meta.code_extents, IVF_PAGE_CODEC))
-		return false;
-
-	ivf->view = &ivf->views[0];
-	if (ivf->layout.codes)
-	{
-		(void) codec_init(&ivf->codec, (CodecKind) ivf->meta.codec, ivf->meta.dims,
-						  ivf->meta.code_bits, ivf->meta.code_parts, ivf->meta.code_seed);
-		if (!check_code_state(ivf))
+			!reach_extents(ivf, meta->cent, meta->cent_extents, IVF_PAGE_CENT) ||
+			!reach_extents(ivf, &meta->code, meta->code_extents, IVF_PAGE_CODEC))
 			return false;
 	}
 
-	if (ivf->meta.generation > 0 && !check_centroids(ivf))
-		ivf->sound_centroids = false;
-	else if (ivf->meta.generation > 0 && ivf->meta.lists > 1)
+	for (int i = 0; i < ivf->nviews; i++)
 	{
-		double		rows = check->nblocks * (double) ivf->layout.max_rows;
+		ivf->view = &ivf->views[i];
+		if (ivf->codes && !check_code_state(ivf))
+			return false;
+		ivf->view->sound_centroids = ivf->view->meta.generation == 0 || check_centroids(ivf);
+	}
+	if (ivf->views[0].sound_centroids && ivf->meta.generation > 0 && ivf->meta.lists > 1)
+	{
+		double		rows = check->nblocks * (double) ivf->views[0].layout.max_rows;
 		double		samples = NEAREST_WORK / ((double) ivf->meta.lists * ivf->meta.dims);
 
 		ivf->sample_size = (uint64) Max(Min(samples, NEAREST_ROWS), 100);
@@ -1186,8 +1202,6 @@ ivf_structure(Check *check)
 	for (int i = 0; i < ivf->nviews; i++)
 	{
 		ivf->view = &ivf->views[i];
-		if (ivf->view->filling)
-			(void) check_centroids(ivf);
 		check_lists(ivf);
 	}
 	if (!ivf->stale)
@@ -1226,22 +1240,23 @@ static bool
 ivf_matches(Check *check, Datum value, uint64 hash)
 {
 	IvfCheck   *ivf = check->method_state;
-	uint32		list = (uint32) (hash >> 32);
+	IvfView    *view = &ivf->views[hash >> VIEW_SHIFT];
+	uint32		list = (uint32) (hash >> 32) & LIST_MASK;
 	ItemPointerData tid = {0};
 
 	/* whoever damaged a centroid was reported; its rows are not to blame */
-	if (!ivf->sound_centroids)
+	if (!view->sound_centroids)
 		return true;
-	if (list != ivf->centroid_list)
+	if (list != view->centroid_list)
 	{
-		ivf_codec_centroid(check->index, &ivf->meta, list, ivf->centroid);
-		ivf->centroid_list = list;
+		ivf_codec_centroid_of(check->index, &view->meta, &view->codec, list, view->centroid);
+		view->centroid_list = list;
 	}
 	(void) ivf_form_row((Metric) ivf->meta.metric, ivf->meta.dims, value, &tid, ivf->row);
-	ivf_encode_row(&ivf->codec, (Metric) ivf->meta.metric, ivf->centroid, ivf->row,
-				   ivf->scratch, ivf->code);
-	return (uint32) hash == hash_bytes((unsigned char *) ivf->code + sizeof(ItemPointerData),
-									   ivf->meta.row_size - sizeof(ItemPointerData));
+	ivf_encode_row(&view->codec, (Metric) ivf->meta.metric, view->centroid, ivf->row,
+				   view->scratch, view->code);
+	return (uint32) hash == hash_bytes((unsigned char *) view->code + sizeof(ItemPointerData),
+									   view->meta.row_size - sizeof(ItemPointerData));
 }
 
 /* As check_ivf_method.fingerprint and matches have it: the latter for ivfpq only. */
@@ -1251,7 +1266,7 @@ ivf_matches_any(Check *check, Datum value, uint64 hash)
 	IvfCheck   *ivf = check->method_state;
 	uint64		expected;
 
-	if (ivf->layout.codes)
+	if (ivf->codes)
 		return ivf_matches(check, value, hash);
 	return ivf_fingerprint(check, value, &expected) && hash == expected;
 }
@@ -1262,21 +1277,22 @@ ivf_count_tid(Check *check, BlockNumber blkno, ItemPointer tid)
 	IvfCheck   *ivf = check->method_state;
 	int			count = 0;
 	int			rows;
+	const IvfView *view;
 	PGAlignedBlock image;
 	PageVerdict verdict;
 
 	if (!check_read(check, blkno, image.data, &verdict) || verdict != PAGE_OK ||
-		IvfPageKind(image.data) != IVF_PAGE_LIST)
+		IvfPageKind(image.data) != IVF_PAGE_LIST || (view = view_of(ivf, image.data)) == NULL)
 		return 0;
-	if (ivf->layout.codes)
-		rows = IvfPageUsed(image.data) == ivf->layout.end ?
-			Min(IvfPageGetOpaque(image.data)->rows, ivf->layout.max_rows) : 0;
+	if (ivf->codes)
+		rows = IvfPageUsed(image.data) == view->layout.end ?
+			Min(IvfPageGetOpaque(image.data)->rows, view->layout.max_rows) : 0;
 	else if (ivf->is_long)
 		rows = IvfPageUsed(image.data) >= IVF_ROW_HEAD;
 	else
 		rows = IvfPageUsed(image.data) / ivf->meta.row_size;
 	for (int i = 0; i < rows; i++)
-		if (ItemPointerEquals(ivf_page_tid(image.data, &ivf->layout, i), tid))
+		if (ItemPointerEquals(ivf_page_tid(image.data, &view->layout, i), tid))
 			count++;
 	return count;
 }

@@ -316,6 +316,8 @@ ivf_code_items(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the second page is not a sound metapage of an ivfpq index"),
 				 errhint("Pass block 0 of the same index; for ivfflat there is ivf_page_items().")));
+	if (meta->next_generation != 0 && IvfPageGetOpaque(page)->generation == meta->next_generation)
+		ivf_meta_take_next(meta);
 	ivf_layout(meta, &layout);
 	n = IvfPageGetOpaque(page)->rows;
 	if (IvfPageUsed(page) != layout.end || n > layout.max_rows)

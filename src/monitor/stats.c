@@ -31,19 +31,6 @@ put(FunctionCallInfo fcinfo, const char *metric, double value)
 	monitor_put_row(fcinfo, values, nulls);
 }
 
-/* Rows of a list page that no training copied there. */
-static uint64
-rows_inserted(Page page, uint32 row_size)
-{
-	int			on_page = Min(row_size, IVF_ROW_HEAD + sizeof(float) * IVF_HEAD_FLOATS);
-	uint64		rows = 0;
-
-	for (int at = 0; at + on_page <= IvfPageUsed(page); at += on_page)
-		if ((((IvfRow) (IvfPageContent(page) + at))->flags & IVF_ROW_COPIED) == 0)
-			rows++;
-	return rows;
-}
-
 /* Rows and pages by kind, from a pass over all pages. */
 static void
 ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *meta)
@@ -53,7 +40,6 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 	"pages_codec"};
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
-	IvfLayout	layout;
 	uint64		pages[lengthof(names)] = {0};
 	uint64		rows = 0;
 	uint64		zero = 0;
@@ -62,7 +48,6 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 	uint64		retired = 0;
 	PGAlignedBlock image;
 
-	ivf_layout(meta, &layout);
 	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
 	{
 		PageVerdict verdict;
@@ -87,19 +72,21 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 			}
 			if (IvfPageKind(image.data) != IVF_PAGE_LIST)
 				continue;
-			n = layout.codes ? IvfPageGetOpaque(image.data)->rows :
+			n = meta->codec != CODEC_NONE ? IvfPageGetOpaque(image.data)->rows :
 				IvfPageUsed(image.data) / Min(meta->row_size,
 											  IVF_ROW_HEAD + IVF_HEAD_FLOATS * sizeof(float));
 			empty += n == 0;
-			rows += generation == meta->generation || layout.codes ? n :
-				rows_inserted(image.data, meta->row_size);
+			/* of the next generation, what no training has copied there */
+			if (generation == meta->generation ||
+				(IvfPageGetOpaque(image.data)->flags & IVF_PAGE_COPIES) == 0)
+				rows += n;
 		}
 	}
 	FreeAccessStrategy(strategy);
 
 	put(fcinfo, "rows_now", rows);
 	for (int i = 0; i < lengthof(names); i++)
-		if (i != IVF_PAGE_CODEC || layout.codes)
+		if (i != IVF_PAGE_CODEC || meta->codec != CODEC_NONE)
 			put(fcinfo, names[i], pages[i]);
 	put(fcinfo, "pages_list_empty", empty);
 	put(fcinfo, "pages_retired", retired);
@@ -160,6 +147,9 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 		put(fcinfo, "code_bits", meta.code_bits);
 		put(fcinfo, "code_bytes", meta.row_size - sizeof(ItemPointerData));
 		put(fcinfo, "code_error", meta.code_error);
+		put(fcinfo, "quantisation_error", meta.quantisation_error);
+		if (meta.generation > 0)
+			put(fcinfo, "quantisation_error_at_build", meta.quantisation_error_at_build);
 		for (int i = 0; i < meta.num_targets; i++)
 			put(fcinfo, psprintf("width_for_recall_%g", meta.targets[i].recall),
 				meta.targets[i].width);

@@ -367,7 +367,7 @@ CREATE FUNCTION vecdb_index_stats(
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
-	'size and rows of an index (as of build or, hnsw, the last VACUUM that found dead rows), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat, ivfpq: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method. detailed reads every page and counts anew';
+	'size and rows of an index (as of build or last VACUUM, of hnsw the last that found dead rows), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat, ivfpq: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method; quantisation_error (ivfpq) is the mean squared distance of rows and what their codes stand for, at the last VACUUM and when it was built or trained (_at_build). detailed reads every page and counts anew';
 
 CREATE FUNCTION vecdb_hnsw_build_memory(rows bigint, dims integer, m integer DEFAULT 16)
 	RETURNS bigint

@@ -39,11 +39,13 @@ sub test_method
 	return;
 }
 
-# Options of CREATE INDEX: so many lists, where there are lists.
+# Options of CREATE INDEX: so many lists, where there are lists, and codes of the n-th kind, where there are codes.
+my @quantizers = ('quantizer = rabitq', 'quantizer = pq', 'quantizer = sq8', 'quantizer = pq, bits = 4', 'bits = 1');
 sub with
 {
-	my ($lists) = @_;
-	return $am eq 'hnsw' ? '' : "WITH (lists = $lists)";
+	my ($lists, $n) = @_;
+	my $codes = $am eq 'ivfpq' && defined $n ? ', ' . $quantizers[ $n % @quantizers ] : '';
+	return $am eq 'hnsw' ? '' : "WITH (lists = $lists$codes)";
 }
 
 # The settings of a search that misses nothing, and of one that reads $n lists, or visits some nodes.

@@ -1,0 +1,8 @@
+# Recall of an index that trained itself: ivfpq. The test is ../perl/train_recall.pm.
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use VecdbTest;
+
+test_method('ivfpq', 'train_recall');

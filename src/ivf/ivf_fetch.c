@@ -52,7 +52,7 @@
 #include "ivf/ivf_private.h"
 
 /* In the current memory context. */
-IvfFetch   *
+IvfFetch *
 ivf_fetch_begin(Relation heap, Relation index)
 {
 	IvfFetch   *fetch = palloc0(sizeof(IvfFetch));

@@ -77,6 +77,8 @@ check(CodecKind kind, const char *name, int dim, int bits, int m, float far, dou
 	double		sum = 0;
 	double		bias = 0;
 	double		mean = 0;
+	double		error = 0;
+	double		whole = 0;
 
 	if (!codec_init(&codec, kind, dim, bits, m, 7))
 		abort();
@@ -98,13 +100,28 @@ check(CodecKind kind, const char *name, int dim, int bits, int m, float far, dou
 
 	codes = get(codec.code_size * ROWS);
 	codec_transform(&codec, centre, work_centre);
+
+	/* what a code leaves of the residual, as a share of it; rabitq's in theory (quant/README.md) */
+	for (int i = 0; i < ROWS; i++)
+	{
+		codec_transform(&codec, rows[i], work);
+		error += codec_quantisation_error(&codec, work, work_centre, scratch, codes, factors);
+		whole += distance(work, work_centre, codec.work_dim);
+	}
+	error /= whole;
+	if (kind == CODEC_RABITQ && dim >= 100 &&
+		fabs(error / (bits == 1 ? 0.363 : bits == 2 ? 0.118 : 0.0115) - 1) > 0.1)
+		COMPLAIN("share %g of the residual is lost", error);
+	if (kind != CODEC_RABITQ && !(error < (kind == CODEC_SQ8 ? 0.001 : 0.5)))
+		COMPLAIN("share %g of the residual is lost", error);
+	point("%s, %d dimensions, %d bits: quantisation error (%.4f)", name, dim, bits, error);
+
 	for (int i = 0; i < ROWS; i++)
 	{
 		codec_transform(&codec, rows[i], work);
 		codec_encode(&codec, work, work_centre, scratch, codes + i * codec.code_size,
 					 factors + i * codec.nfactors);
 	}
-
 	training = get(codec_query_memory(&codec));
 	codec_transform(&codec, rows[0], q);
 	codec_query_begin(&query, &codec, q, training);

@@ -60,13 +60,10 @@ ALTER INDEX q_v RESET (m);
 ALTER INDEX q_v SET (quantizer = rabitq, bits = 4, lists = 30);
 VACUUM q;
 SELECT state('q_v'), found('q', '<->'), error('q_v');
--- the old lists' rows are removed as well, though these had other codes; then they are freed
+-- the old lists' rows are removed as well, though these had other codes
 DELETE FROM q WHERE id % 3 = 0;
-BEGIN;
-SELECT pg_current_xact_id() IS NOT NULL;
-COMMIT;
 VACUUM q;
-SELECT state('q_v'), found('q', '<->'), stat('q_v', 'pages_retired'), stat('q_v', 'pages_codec');
+SELECT state('q_v'), found('q', '<->');
 -- rows that are unlike those it was trained with: the error tells
 INSERT INTO q SELECT 10000 + id, v * array_fill(3::real, ARRAY[24])::vector FROM source WHERE id <= 2000;
 ALTER INDEX q_v SET (lists = 32768);

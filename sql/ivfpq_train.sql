@@ -108,7 +108,7 @@ CREATE INDEX unlogged_v ON unlogged USING ivfpq (v) WITH (lists = 4, quantizer =
 INSERT INTO tmp SELECT * FROM source;
 INSERT INTO unlogged SELECT * FROM source;
 CREATE TABLE wide (id int, v vector(16000)) WITH (autovacuum_enabled = off);
-CREATE INDEX wide_v ON wide USING ivfpq (v) WITH (lists = 3, quantizer = pq, bits = 4, m = 40);
+CREATE INDEX wide_v ON wide USING ivfpq (v) WITH (lists = 3);
 INSERT INTO wide SELECT i, (grouped(i, 24)::real[] || array_fill(0.25, ARRAY[15976])::real[])::vector FROM generate_series(1, 1000) i;
 VACUUM tmp, unlogged, wide;
 SELECT i, state(i || '_v'), found(i, '<->') FROM unnest('{tmp,unlogged,wide}'::text[]) i;

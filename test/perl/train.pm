@@ -177,7 +177,7 @@ foreach my $kind (sort keys %dims)
 if ($am eq 'ivfpq')
 {
 	my $file = PostgreSQL::Test::Utils::tempdir_short() . '/go';
-	foreach my $index ('(v)', '((v + v)::vector(2100))')
+	foreach my $index ('(v)', '(((v + v)::vector(2100)))')
 	{
 		unlink $file;
 		# unlike that of hold(), a session that keeps no snapshot

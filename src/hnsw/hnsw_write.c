@@ -634,13 +634,11 @@ void
 hnsw_build_write_targets(HnswBuilder *builder)
 {
 	const HnswMetaPageData *measured = &builder->shared->meta;
-	Buffer		buffer = ReadBuffer(builder->index, HNSW_META_BLOCK);
-	HnswMetaPageData *meta;
+	Buffer		buf = hnsw_read(builder->index, HNSW_META_BLOCK, BUFFER_LOCK_EXCLUSIVE, HNSW_PAGE_META);
+	HnswMetaPageData meta = *HnswPageGetMeta(BufferGetPage(buf));
 
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	meta = HnswPageGetMeta(BufferGetPage(buffer));
-	meta->num_targets = measured->num_targets;
-	memcpy(meta->targets, measured->targets, sizeof(meta->targets));
-	MarkBufferDirty(buffer);
-	UnlockReleaseBuffer(buffer);
+	meta.num_targets = measured->num_targets;
+	memcpy(meta.targets, measured->targets, sizeof(meta.targets));
+	hnsw_meta_write(builder->index, buf, &meta, true);
+	page_release(buf);
 }

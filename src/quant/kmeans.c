@@ -6,7 +6,8 @@
  * One round, with a barrier after each step:
  *
  *	pack	each participant packs some of the centroids (assign.c)
- *	assign	each takes blocks of points, and finds their nearest centroids
+ *	assign	each takes blocks of points, and finds their nearest centroids;
+ *			of many centroids, among few (kmeans_near.c)
  *	plan	participant 0 sorts the points by cluster, decides whether to go
  *			on, and which clusters give away a part of themselves
  *	update	each takes clusters, and computes their means
@@ -28,14 +29,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "quant/kmeans.h"
+#include "quant/kmeans_private.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "kernel/kernel.h"
-#include "quant/assign.h"
 #include "quant/random.h"
 
 /* Points for each centroid on the smallest sample. */
@@ -45,8 +44,12 @@
 #define LEVEL_ROUNDS	4
 #define LEVEL_GAIN		0.01
 
-/* On all points, a round that improves less is the last. */
+/*
+ * On all points, a round that improves less is the last; the second where
+ * rounds are cheap (kmeans_near.c).
+ */
 #define FINAL_GAIN		0.003
+#define FINAL_GAIN_NEAR	0.001
 
 /* Rounds after the last one to fill clusters that are still empty. */
 #define REPAIR_ROUNDS	10
@@ -72,87 +75,9 @@
 /* Clusters taken by a participant at a time. */
 #define UPDATE_CHUNK	4
 
+#define NO_POINT		UINT32_MAX
+
 #define ALIGNMENT		64
-
-typedef struct KMeansState
-{
-	KMeansParams params;
-
-	/* offsets of the arrays from here */
-	size_t		mean;			/* float[dim]: subtracted from all, for
-								 * distances */
-	size_t		order;			/* uint32[n]: the points in random order */
-	size_t		nearest;		/* uint32[n]: cluster of the i-th of order */
-	size_t		members;		/* uint32[n]: points, sorted by cluster */
-	size_t		gap;			/* float[n]: the i-th of order to nearest
-								 * seed, centroid */
-	size_t		block_sums;		/* double[blocks]: sum of squared distances */
-	size_t		start;			/* uint32[k + 1]: each cluster's place in
-								 * members */
-	size_t		spread;			/* double[k]: sum of the cluster's gaps */
-	size_t		pieces;			/* int[k]: centroids to make of it; see plan() */
-	size_t		next_piece;		/* int[k]: list of the centroids it is given */
-	size_t		heap;			/* int[k]: scratch of plan() */
-	size_t		packed;			/* prepared centroids */
-	size_t		private;		/* first participant's own memory */
-	size_t		private_size;	/* each one's: double[dim], then assign's
-								 * scratch */
-
-	/* taken from by all */
-	atomic_int	next_block;
-	atomic_int	next_cluster;
-
-	/* written by participant 0 alone, read by all after the barrier */
-	int			seeds;			/* seeds chosen, and with their distances in
-								 * gap */
-	int			new_seeds;		/* the last chosen, that gap knows nothing of */
-	uint64_t	random;
-	int			k;				/* centroids in use */
-	int			active;			/* the first so many of order are in use */
-	bool		done;
-	int			level_rounds;	/* rounds made on this sample */
-	bool		settling;		/* no more splits, but of empty clusters */
-	int			repair_rounds;
-	double		objective;
-	double		previous;		/* objective a round ago; < 0: none on this
-								 * sample */
-	KMeansReport report;
-} KMeansState;
-
-typedef struct Participant
-{
-	KMeansState *state;
-	int			number;
-	const float *points;
-	float	   *centroids;
-	double	   *sums;
-	void	   *scratch;
-	KMeansSync	sync;
-	KMeansInterrupt interrupt;
-	void	   *arg;
-} Participant;
-
-#define ARRAY(state, type, field) ((type *) ((char *) (state) + (state)->field))
-
-static void
-check_interrupt(const Participant *me)
-{
-	if (me->interrupt)
-		me->interrupt(me->arg);
-}
-
-static void
-wait_for_all(const Participant *me)
-{
-	if (me->sync)
-		me->sync(me->arg);
-}
-
-static int
-min_int(int a, int b)
-{
-	return a < b ? a : b;
-}
 
 /* Uniform in [0, 1). */
 static double
@@ -163,12 +88,8 @@ random_unit(uint64_t *state)
 
 /* ---------------------------------------------------------------- memory */
 
-/*
- * Make room for count items at *total; their offset goes to *offset.  False
- * when the sum overflows, so no product or sum of sizes here can wrap.
- */
-static bool
-reserve(size_t *total, size_t count, size_t item, size_t *offset)
+bool
+kmeans_reserve(size_t *total, size_t count, size_t item, size_t *offset)
 {
 	if (*total > SIZE_MAX - ALIGNMENT)
 		return false;
@@ -202,6 +123,7 @@ static size_t
 lay_out(const KMeansParams *params, KMeansState *state)
 {
 	size_t		total = sizeof(KMeansState);
+	bool		near = kmeans_near_wanted(params);
 	size_t		n,
 				k,
 				dim,
@@ -221,27 +143,29 @@ lay_out(const KMeansParams *params, KMeansState *state)
 		k > SIZE_MAX / sizeof(float) / dim)
 		return SIZE_MAX;
 
-	if (!reserve(&total, dim, sizeof(float), &state->mean) ||
-		!reserve(&total, n, sizeof(uint32_t), &state->order) ||
-		!reserve(&total, n, sizeof(uint32_t), &state->nearest) ||
-		!reserve(&total, n, sizeof(uint32_t), &state->members) ||
-		!reserve(&total, n, sizeof(float), &state->gap) ||
-		!reserve(&total, (size_t) block_count(params, params->n), sizeof(double),
-				 &state->block_sums) ||
-		!reserve(&total, k + 1, sizeof(uint32_t), &state->start) ||
-		!reserve(&total, k, sizeof(double), &state->spread) ||
-		!reserve(&total, k, sizeof(int), &state->pieces) ||
-		!reserve(&total, k, sizeof(int), &state->next_piece) ||
-		!reserve(&total, k, sizeof(int), &state->heap) ||
-		!reserve(&total, 1, packed, &state->packed))
+	if (!kmeans_reserve(&total, dim, sizeof(float), &state->mean) ||
+		!kmeans_reserve(&total, n, sizeof(uint32_t), &state->order) ||
+		!kmeans_reserve(&total, n, sizeof(uint32_t), &state->nearest) ||
+		!kmeans_reserve(&total, n, sizeof(uint32_t), &state->members) ||
+		!kmeans_reserve(&total, n, sizeof(float), &state->gap) ||
+		!kmeans_reserve(&total, (size_t) block_count(params, params->n), sizeof(double),
+						&state->block_sums) ||
+		!kmeans_reserve(&total, k + 1, sizeof(uint32_t), &state->start) ||
+		!kmeans_reserve(&total, k, sizeof(double), &state->spread) ||
+		!kmeans_reserve(&total, k, sizeof(int), &state->pieces) ||
+		!kmeans_reserve(&total, k, sizeof(int), &state->next_piece) ||
+		!kmeans_reserve(&total, k, sizeof(int), &state->heap) ||
+		!kmeans_reserve(&total, 1, packed, &state->packed) ||
+		(near && !kmeans_near_lay_out(params, &total, state)))
 		return SIZE_MAX;
 
 	state->private_size = 0;
-	if (!reserve(&state->private_size, dim, sizeof(double), &n) ||
-		!reserve(&state->private_size, 1, scratch, &n) ||
-		!reserve(&state->private_size, 0, 0, &n) ||
-		!reserve(&total, (size_t) params->participants, state->private_size,
-				 &state->private))
+	if (!kmeans_reserve(&state->private_size, dim, sizeof(double), &n) ||
+		!kmeans_reserve(&state->private_size, 1, scratch, &n) ||
+		(near && !kmeans_near_lay_out_private(params, &state->private_size, state)) ||
+		!kmeans_reserve(&state->private_size, 0, 0, &n) ||
+		!kmeans_reserve(&total, (size_t) params->participants, state->private_size,
+						&state->private))
 		return SIZE_MAX;
 	return total;
 }
@@ -264,6 +188,10 @@ kmeans_init(void *workspace, const KMeansParams *params)
 	state->params = *params;
 	atomic_init(&state->next_block, 0);
 	atomic_init(&state->next_cluster, 0);
+	atomic_init(&state->next_closest, 0);
+	atomic_init(&state->next_near, 0);
+	atomic_init(&state->unproven, 0);
+	state->near = kmeans_near_wanted(params);
 	state->k = min_int(params->k, params->n);
 	state->active = first_level(params);
 	state->random = params->seed;
@@ -358,42 +286,27 @@ pack(Participant *me, const float *centroids, int k)
 	}
 }
 
-/* As assign.c gives it; |x|^2 + |c|^2 - 2<x,c> with both lengths 1 if spherical. */
-static float
-squared_distance(const KMeansState *state, float distance)
-{
-	if (state->params.spherical)
-		distance = 2.0f + 2.0f * distance;
-	return distance > 0.0f ? distance : 0.0f;
-}
-
-static void
-assign(Participant *me)
+void
+kmeans_assign(Participant *me, int first)
 {
 	KMeansState *state = me->state;
 	const uint32_t *order = ARRAY(state, uint32_t, order);
 	uint32_t   *nearest = ARRAY(state, uint32_t, nearest);
 	float	   *gap = ARRAY(state, float, gap);
-	double	   *block_sums = ARRAY(state, double, block_sums);
 	int			rows = assign_block_rows(state->params.dim);
-	int			blocks = block_count(&state->params, state->active);
+	int			blocks = block_count(&state->params, state->active - first);
 	int			block;
 
 	while ((block = atomic_fetch_add(&state->next_block, 1)) < blocks)
 	{
-		int			start = block * rows;
+		int			start = first + block * rows;
 		int			count = min_int(state->active - start, rows);
-		double		sum = 0.0;
 
 		assign_rows(ARRAY(state, char, packed), me->points, state->params.dim,
 					order + start, count, nearest + start, gap + start,
 					me->scratch, me->interrupt, me->arg);
 		for (int i = start; i < start + count; i++)
-		{
 			gap[i] = squared_distance(state, gap[i]);
-			sum += gap[i];
-		}
-		block_sums[block] = sum;
 	}
 }
 
@@ -494,12 +407,13 @@ draw_seeds(Participant *me)
 	atomic_store(&state->next_block, 0);
 }
 
-/* Shorten the gaps by the new seeds. */
+/* Shorten the gaps by the new seeds, and say which seed is nearest. */
 static void
 update_gaps(Participant *me)
 {
 	KMeansState *state = me->state;
 	const uint32_t *order = ARRAY(state, uint32_t, order);
+	uint32_t   *nearest_seed = ARRAY(state, uint32_t, nearest);
 	float	   *gap = ARRAY(state, float, gap);
 	double	   *block_sums = ARRAY(state, double, block_sums);
 	int			rows = assign_block_rows(state->params.dim);
@@ -522,14 +436,17 @@ update_gaps(Participant *me)
 			float		d = squared_distance(state, distance[i]);
 
 			if (state->seeds == 0 || d < gap[start + i])
+			{
 				gap[start + i] = d;
+				nearest_seed[start + i] = (uint32_t) state->seeds + nearest[i];
+			}
 			sum += gap[start + i];
 		}
 		block_sums[block] = sum;
 	}
 }
 
-/* All participants: fill the centroids with seeds. */
+/* All participants: fill the centroids with seeds, and assign the sample to them. */
 static void
 choose_seeds(Participant *me)
 {
@@ -559,6 +476,7 @@ choose_seeds(Participant *me)
 
 /* ------------------------------------------------------------------ plan */
 
+/* Sort the points by cluster, and sum up their gaps. */
 static void
 sort_members(Participant *me)
 {
@@ -569,6 +487,7 @@ sort_members(Participant *me)
 	uint32_t   *start = ARRAY(state, uint32_t, start);
 	const float *gap = ARRAY(state, float, gap);
 	double	   *spread = ARRAY(state, double, spread);
+	uint32_t   *anchor = state->near ? ARRAY(state, uint32_t, anchor) : NULL;
 	int			k = state->k;
 	uint32_t	sum = 0;
 
@@ -587,6 +506,8 @@ sort_members(Participant *me)
 		start[j + 1] = sum;
 		sum += count;
 		spread[j] = 0.0;
+		if (anchor)
+			anchor[j] = NO_POINT;
 	}
 	for (int i = 0; i < state->active; i++)
 	{
@@ -594,15 +515,11 @@ sort_members(Participant *me)
 			check_interrupt(me);
 		members[start[nearest[i] + 1]++] = order[i];
 		spread[nearest[i]] += gap[i];
+		if (anchor && (anchor[nearest[i]] == NO_POINT || gap[i] < gap[anchor[nearest[i]]]))
+			anchor[nearest[i]] = (uint32_t) i;
 	}
-}
-
-static int
-cluster_size(const KMeansState *state, int j)
-{
-	const uint32_t *start = ARRAY(state, const uint32_t, start);
-
-	return (int) (start[j + 1] - start[j]);
+	memcpy(members + state->active, order + state->active,
+		   sizeof(uint32_t) * (size_t) (state->params.n - state->active));
 }
 
 /*
@@ -769,14 +686,19 @@ plan_splits(Participant *me, bool balance)
 	return moved;
 }
 
-/* Remove the empty clusters' centroids. */
+/* Report, and remove the empty clusters' centroids. */
 static void
-drop_empty(Participant *me)
+finish(Participant *me)
 {
 	KMeansState *state = me->state;
 	size_t		dim = (size_t) state->params.dim;
 	int			kept = 0;
 
+	state->report.objective = state->objective;
+	state->report.largest = 0;
+	for (int j = 0; j < state->k; j++)
+		if (cluster_size(state, j) > state->report.largest)
+			state->report.largest = cluster_size(state, j);
 	for (int j = 0; j < state->k; j++)
 		if (cluster_size(state, j) > 0)
 		{
@@ -798,8 +720,7 @@ static void
 plan(Participant *me)
 {
 	KMeansState *state = me->state;
-	const double *block_sums = ARRAY(state, double, block_sums);
-	int			blocks = block_count(&state->params, state->active);
+	const double *spread = ARRAY(state, const double, spread);
 	int			n = state->params.n;
 	double		gain;
 	bool		all = (state->active == n);
@@ -807,27 +728,37 @@ plan(Participant *me)
 	bool		balance = true;
 	int			moved;
 
+	if (state->near && state->sorted > 0)
+	{
+		size_t		order = state->order;
+
+		state->order = state->members;	/* kmeans_near.c */
+		state->members = order;
+	}
 	sort_members(me);
+	state->sorted = state->active;
 	state->objective = 0.0;
-	for (int block = 0; block < blocks; block++)
-		state->objective += block_sums[block];
+	for (int j = 0; j < state->k; j++)
+		state->objective += spread[j];
 	state->objective /= state->active;
 	gain = state->previous < 0.0 ? 1.0 :
 		state->previous > state->objective ?
 		(state->previous - state->objective) / state->previous : 0.0;
 	state->previous = state->objective;
 	state->level_rounds++;
-	state->report.points_read += (double) state->active / n;
+	state->report.points_read += state->near ? kmeans_near_pass(state) :
+		(double) state->active / n;
 
 	if (all)
 	{
+		double		least = state->near ? FINAL_GAIN_NEAR : FINAL_GAIN;
 		int			left;
 
 		state->report.iterations++;
 		left = state->params.max_iterations - state->report.iterations;
-		last = (left <= 0 || (state->settling && gain < FINAL_GAIN));
+		last = (left <= 0 || (state->settling && gain < least));
 		/* a split costs before it pays: let the last ones settle */
-		if (gain < FINAL_GAIN || left <= 2)
+		if (gain < least || left <= 2)
 			state->settling = true;
 		balance = !state->settling;
 	}
@@ -835,26 +766,44 @@ plan(Participant *me)
 	state->report.reseeded += moved;
 	if (last)
 		state->done = (moved == 0 || state->repair_rounds++ >= REPAIR_ROUNDS);
-	if (state->done)
+	if (state->done && state->near)
 	{
-		state->report.objective = state->objective;
-		state->report.largest = 0;
-		for (int j = 0; j < state->k; j++)
-			if (cluster_size(state, j) > state->report.largest)
-				state->report.largest = cluster_size(state, j);
-		drop_empty(me);
+		state->done = false;
+		state->prove = true;
 	}
+	else if (state->done)
+		finish(me);
 	else if (!all && (gain < LEVEL_GAIN || state->level_rounds >= LEVEL_ROUNDS))
 	{
 		state->active = state->active > n / 2 ? n : state->active * 2;
 		/* all of them are best read as they lie */
-		for (uint32_t i = 0; state->active == n && i < (uint32_t) n; i++)
+		for (uint32_t i = 0; state->active == n && !state->near && i < (uint32_t) n; i++)
 			ARRAY(state, uint32_t, order)[i] = i;
 		state->level_rounds = 0;
 		state->previous = -1.0;
 	}
 	atomic_store(&state->next_block, 0);
 	atomic_store(&state->next_cluster, 0);
+	atomic_store(&state->next_closest, 0);
+	atomic_store(&state->next_near, 0);
+}
+
+/*
+ * Participant 0, the others waiting: end, if each centroid owns a point; or
+ * else go on with all centroids for all points, and plan() sees which are
+ * empty.
+ */
+static void
+judge(Participant *me)
+{
+	KMeansState *state = me->state;
+
+	state->prove = false;
+	state->done = atomic_load(&state->unproven) == 0;
+	if (state->done)
+		finish(me);
+	else
+		state->near = false;
 }
 
 /* ---------------------------------------------------------------- update */
@@ -1054,6 +1003,8 @@ kmeans_run(void *workspace, int participant, const float *points,
 	me.centroids = centroids;
 	me.sums = (double *) own;
 	me.scratch = own + (sums_size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+	me.local = own + state->local;
+	me.room = own + state->room;
 	me.sync = sync;
 	me.interrupt = interrupt;
 	me.arg = arg;
@@ -1066,15 +1017,32 @@ kmeans_run(void *workspace, int participant, const float *points,
 	choose_seeds(&me);
 	wait_for_all(&me);
 
-	for (;;)
+	/* each round but the first, which has the nearest seeds */
+	for (bool assigned = true;; assigned = false)
 	{
-		pack(&me, centroids, state->k);
-		wait_for_all(&me);
-		assign(&me);
-		wait_for_all(&me);
+		if (!assigned)
+		{
+			pack(&me, centroids, state->k);
+			wait_for_all(&me);
+			if (state->near)
+				kmeans_near_assign(&me);
+			else
+				kmeans_assign(&me, 0);
+			wait_for_all(&me);
+		}
 		if (participant == 0)
 			plan(&me);
 		wait_for_all(&me);
+		if (state->prove)
+		{
+			kmeans_near_prove(&me);
+			wait_for_all(&me);
+			if (participant == 0)
+				judge(&me);
+			wait_for_all(&me);
+			if (!state->done)
+				continue;
+		}
 		if (state->done)
 			return state->k;
 		update(&me);

@@ -47,9 +47,10 @@ typedef void (*KMeansSync) (void *arg);
 typedef void (*KMeansInterrupt) (void *arg);
 
 /*
- * Bytes of working memory for these parameters: about 4 * k * dim, and for
- * each participant one block of rows.  SIZE_MAX when that, or the points,
- * do not fit the address space, or a parameter is out of its range.
+ * Bytes of working memory for these parameters: about 4 * k * dim, 16 a
+ * point, and for each participant one block of rows and what rounds among few
+ * need (kmeans_near.c).  SIZE_MAX when that, or the points, do not fit the
+ * address space, or a parameter is out of its range.
  */
 extern size_t kmeans_workspace_size(const KMeansParams *params);
 
@@ -73,9 +74,11 @@ extern int	kmeans_run(void *workspace, int participant, const float *points,
 typedef struct KMeansReport
 {
 	int			iterations;		/* passes over all points */
-	double		points_read;	/* with the passes over some, in units of n */
+	double		points_read;	/* with the passes over some, in units of n *
+								 * k; without seeds and points new to a sample */
 	double		objective;		/* mean squared distance to the nearest
-								 * centroid */
+								 * centroid, of those compared: with many
+								 * centroids up to 1 % more than of all */
 	int			largest;		/* points of the largest cluster */
 	int			reseeded;		/* centroids moved to another place */
 } KMeansReport;

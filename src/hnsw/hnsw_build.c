@@ -5,10 +5,10 @@
  *
  * A build takes a sample (for the mean, and to know how many rows there are),
  * loads all rows into memory, merges equal ones, makes the graph there
- * (graph/build.c), writes it to pages (hnsw_write.c), and measures how far a
- * search must go for a recall (hnsw_calibrate.c).  Rows that do not fit
+ * (graph/build.c), and writes it to pages (hnsw_write.c).  Rows that do not fit
  * maintenance_work_mem wait in temporary files, one of each participant, and
- * are inserted one by one at the end.  The pages are logged as a whole when
+ * are then inserted one by one.  At last it measures how far a search must go for
+ * a recall (hnsw_calibrate.c).  The pages are logged as a whole when
  * everything is done.
  *
  * All phases but the sample are shared with parallel workers: all of them run

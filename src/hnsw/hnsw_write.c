@@ -614,7 +614,7 @@ hnsw_build_write(HnswBuilder *builder)
 	pfree(writer);
 }
 
-/* The metapage, last of all. */
+/* The metapage, last of all pages; the targets follow. */
 void
 hnsw_build_write_meta(HnswBuilder *builder)
 {

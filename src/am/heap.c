@@ -38,6 +38,14 @@ is_heap(Relation rel)
 	return rel->rd_rel->relam == HEAP_TABLE_AM_OID;
 }
 
+/* For qsort: by the TID that an item is, or begins with. */
+int
+heap_cmp_tid(const void *a, const void *b)
+{
+	return ItemPointerCompare(unconstify(ItemPointerData *, (const ItemPointerData *) a),
+							  unconstify(ItemPointerData *, (const ItemPointerData *) b));
+}
+
 /* ERROR when the index names a block that the table, of so many, has not. */
 void
 heap_check_exists(Relation heap, Relation index, BlockNumber block, BlockNumber nblocks)

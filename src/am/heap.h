@@ -11,6 +11,7 @@
 #include "access/genam.h"
 #include "access/relscan.h"
 
+extern int	heap_cmp_tid(const void *a, const void *b);
 extern void heap_check_block(IndexScanDesc scan, BlockNumber block);
 extern void heap_check_exists(Relation heap, Relation index, BlockNumber block,
 							  BlockNumber nblocks);

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "am/heap.h"
 #include "hnsw/hnsw_private.h"
 
 /* How often a reader may meet a chunk that has left the chain, at one place. */
@@ -49,12 +50,6 @@ hnsw_chunk_at(Page page, OffsetNumber offset, HnswNodeId owner)
 		chunk->owner_offset != HnswNodeIdOffset(owner) || chunk->count > HNSW_CHUNK_TIDS)
 		return NULL;
 	return chunk;
-}
-
-static int
-tid_cmp(const void *a, const void *b)
-{
-	return ItemPointerCompare((ItemPointer) a, (ItemPointer) b);
 }
 
 /*
@@ -131,9 +126,9 @@ again:
 	{
 		uint32		kept = 0;
 
-		qsort(tids->tids, tids->n, sizeof(ItemPointerData), tid_cmp);
+		qsort(tids->tids, tids->n, sizeof(ItemPointerData), heap_cmp_tid);
 		for (uint32 i = 0; i < tids->n; i++)
-			if (kept == 0 || tid_cmp(&tids->tids[kept - 1], &tids->tids[i]) != 0)
+			if (kept == 0 || heap_cmp_tid(&tids->tids[kept - 1], &tids->tids[i]) != 0)
 				tids->tids[kept++] = tids->tids[i];
 		tids->n = kept;
 	}

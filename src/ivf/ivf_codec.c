@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "am/heap.h"
 #include "compat.h"
 #include "ivf/ivf_private.h"
 #include "kernel/kernel.h"
@@ -274,16 +275,9 @@ sampled_error(const IvfMetaPageData *meta, const Codec *codec, const float *cent
 
 typedef struct SampledRow
 {
-	ItemPointerData tid;
+	ItemPointerData tid;		/* first, for heap_cmp_tid() */
 	uint32		list;
 } SampledRow;
-
-static int
-cmp_sampled_row(const void *a, const void *b)
-{
-	return ItemPointerCompare(unconstify(ItemPointerData *, &((const SampledRow *) a)->tid),
-							  unconstify(ItemPointerData *, &((const SampledRow *) b)->tid));
-}
 
 /* Rows from random pages of the present lists, in the order of the table; returns how many. */
 static int
@@ -318,7 +312,7 @@ sample_codes(Relation index, const IvfMetaPageData *meta, SampledRow *rows, int 
 		}
 		page_release(buf);
 	}
-	qsort(rows, n, sizeof(SampledRow), cmp_sampled_row);
+	qsort(rows, n, sizeof(SampledRow), heap_cmp_tid);
 	return n;
 }
 

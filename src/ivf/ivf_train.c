@@ -26,6 +26,7 @@
 
 #include "access/table.h"
 #include "access/transam.h"
+#include "catalog/index.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "commands/vacuum.h"
@@ -34,6 +35,7 @@
 #include "postmaster/autovacuum.h"
 #include "utils/memutils.h"
 
+#include "am/heap.h"
 #include "am/point.h"
 #include "compat.h"
 #include "ivf/ivf_private.h"
@@ -298,13 +300,6 @@ read_rows(IvfTraining *training, BlockNumber blkno, Page page, IvfRow rows, Buff
 	return n;
 }
 
-static int
-cmp_tid(const void *a, const void *b)
-{
-	return ItemPointerCompare(unconstify(ItemPointerData *, (const ItemPointerData *) a),
-							  unconstify(ItemPointerData *, (const ItemPointerData *) b));
-}
-
 /* The value of a row of ivfpq as a row of ivfflat; false: the table has it no more. */
 static bool
 fetch_row(IvfTraining *training, ItemPointer tid, IvfRow row)
@@ -388,7 +383,7 @@ sample_lists(IvfTraining *training, int max_n)
 	}
 	if (tids)
 	{
-		qsort(tids, ntids, sizeof(ItemPointerData), cmp_tid);
+		qsort(tids, ntids, sizeof(ItemPointerData), heap_cmp_tid);
 		for (int i = 0; i < ntids; i++)
 			if (fetch_row(training, &tids[i], rows))
 				sample_row(training, rows);
@@ -460,7 +455,7 @@ gather_row(IvfTraining *training, IvfRow row)
 		flush_block(training);
 }
 
-/* A TID as a number that sorts as it does. */
+/* itemptr_encode() of a TID that a damaged page may have made invalid */
 static inline int64
 tid_to_number(const ItemPointerData *tid)
 {
@@ -480,8 +475,7 @@ gather_values(IvfTraining *training, IvfRow row)
 	{
 		ItemPointerData tid;
 
-		ItemPointerSet(&tid, (BlockNumber) (DatumGetInt64(number) >> 16),
-					   (OffsetNumber) (DatumGetInt64(number) & 0xFFFF));
+		itemptr_decode(&tid, DatumGetInt64(number));
 		if (fetch_row(training, &tid, row))
 			gather_row(training, row);
 	}

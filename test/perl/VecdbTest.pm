@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw($am @OPCLASSES test_method with exhaustive effort new_node answer same_answers sound clean_log
+our @EXPORT = qw($am @OPCLASSES test_method with exhaustive effort new_node new_standby caught_up new_archiver recovered_to answer same_answers sound clean_log
   begin_session end_session random_literal power_cut recall);
 
 # Metric by metric: operator class, operator, and which rows its index holds.
@@ -82,6 +82,50 @@ sub new_node
 	$node->start;
 	$node->safe_psql('postgres', $functions);
 	return $node;
+}
+
+# A standby of it that never cancels a scan; the remaining arguments are lines for its configuration.
+sub new_standby
+{
+	my ($primary, @conf) = @_;
+	$primary->backup('backup');
+	my $standby = PostgreSQL::Test::Cluster->new('standby');
+	$standby->init_from_backup($primary, 'backup', has_streaming => 1);
+	$standby->append_conf('postgresql.conf', join("\n", 'max_standby_streaming_delay = -1', @conf, ''));
+	$standby->start;
+	return $standby;
+}
+
+# Wait until a standby has replayed all there is.
+sub caught_up
+{
+	my ($primary, $standby) = @_;
+	$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+	return;
+}
+
+# A server that archives its WAL, for recovered_to(), and writes no page that it need not.
+sub new_archiver
+{
+	my ($shared_buffers) = @_;
+	my $node = PostgreSQL::Test::Cluster->new('primary');
+	$node->init(has_archiving => 1, allows_streaming => 1, extra => [ '--no-sync' ]);
+	$node->append_conf('postgresql.conf', join("\n", 'autovacuum = off', "shared_buffers = $shared_buffers", 'bgwriter_lru_maxpages = 0', 'fsync = off',
+			"wal_consistency_checking = 'generic'", ''));
+	$node->start;
+	return $node;
+}
+
+# What a crash after one record leaves: the backup 'before', recovered up to it. $n tells the servers apart.
+sub recovered_to
+{
+	my ($node, $lsn, $n) = @_;
+	my $crashed = PostgreSQL::Test::Cluster->new("crashed_$n");
+	$crashed->init_from_backup($node, 'before', has_restoring => 1, standby => 0);
+	$crashed->append_conf('postgresql.conf', "recovery_target_lsn = '$lsn'\nrecovery_target_action = 'promote'\narchive_mode = off\n");
+	$crashed->start;
+	$crashed->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'recovery does not end';
+	return $crashed;
 }
 
 sub random_literal

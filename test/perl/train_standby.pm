@@ -9,11 +9,7 @@ use VecdbTest;
 
 my %dims = (short => 200, long => 2100);
 my $primary = new_node('primary', "wal_consistency_checking = 'generic'", 'wal_keep_size = 1GB', 'max_wal_size = 1GB');
-$primary->backup('backup');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($primary, 'backup', has_streaming => 1);
-$standby->append_conf('postgresql.conf', "max_standby_streaming_delay = -1\nwal_receiver_status_interval = 1");
-$standby->start;
+my $standby = new_standby($primary, 'wal_receiver_status_interval = 1');
 
 $primary->safe_psql('postgres', q{
 	CREATE TABLE pool AS SELECT i, d, clustered(i, d) AS v FROM generate_series(1, 40) i, (VALUES (200), (2100)) x(d);
@@ -23,13 +19,11 @@ $primary->safe_psql('postgres', q{
 	$$ BEGIN RETURN (SELECT value FROM vecdb_index_stats(index::regclass, true) WHERE metric = name); END $$;
 });
 
-sub caught_up { $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert')); }
-
 sub equal_answers
 {
 	my ($name) = @_;
 	my @wrong;
-	caught_up();
+	caught_up($primary, $standby);
 	foreach my $table (sort keys %dims)
 	{
 		my $query = random_literal($dims{$table});
@@ -85,7 +79,7 @@ foreach my $feedback ('off', 'on')
 	$standby->reload;
 	# before the cursor, or VACUUM's marks on these pages of the table would wait for its snapshot
 	$primary->safe_psql('postgres', "INSERT INTO short SELECT 100000 * $before + i, v(i + 5, 200) FROM generate_series(1, $rows * 2) i");
-	caught_up();
+	caught_up($primary, $standby);
 	my $cursor = cursor($feedback, $query);
 	$standby->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'cursor $feedback' AND state = 'idle in transaction' AND query LIKE '%open%'")
 		or die 'no cursor';
@@ -119,7 +113,7 @@ foreach my $feedback ('off', 'on')
 		is($err . keys(%seen), $rows, 'with feedback the cursor gives every row');
 	}
 }
-caught_up();
+caught_up($primary, $standby);
 $standby->promote;
 $standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
 sound($standby, 'promoted');

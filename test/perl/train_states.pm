@@ -3,18 +3,13 @@
 # answers are exact, and VACUUM finishes. EVERY=n takes each n-th record only.
 use strict;
 use warnings FATAL => 'all';
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use VecdbTest;
 
 my %dims = (short => 400, long => 2100);
 
-my $node = PostgreSQL::Test::Cluster->new('primary');
-$node->init(has_archiving => 1, allows_streaming => 1, extra => [ '--no-sync' ]);
-$node->append_conf('postgresql.conf', join("\n", 'autovacuum = off', 'shared_buffers = 64MB', 'bgwriter_lru_maxpages = 0', 'fsync = off',
-		"wal_consistency_checking = 'generic'", ''));
-$node->start;
+my $node = new_archiver('64MB');
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vecdb;
 	CREATE TABLE pool AS SELECT k, d, array_agg(sin(k * 12.9898 + j * 78.233 + k * j * 0.37))::vector AS v
@@ -62,11 +57,7 @@ $chosen{ $every * $_ } = 1 foreach 0 .. $#records / $every;
 
 foreach my $number (sort { $a <=> $b } grep { $_ >= 0 && $_ <= $#records } keys %chosen)
 {
-	my $crashed = PostgreSQL::Test::Cluster->new("crashed_$number");
-	$crashed->init_from_backup($node, 'before', has_restoring => 1, standby => 0);
-	$crashed->append_conf('postgresql.conf', "recovery_target_lsn = '$records[$number]'\nrecovery_target_action = 'promote'\narchive_mode = off\n");
-	$crashed->start;
-	$crashed->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'recovery does not end';
+	my $crashed = recovered_to($node, $records[$number], $number);
 
 	my $name = "after record $number";
 	my $class = $OPCLASSES[0];

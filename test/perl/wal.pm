@@ -10,19 +10,13 @@ my %dims = (short => 12, long => 2500);
 
 # A restartable run needs the segments that WAL of page images fills quickly: hence wal_keep_size.
 my $primary = new_node('primary', "wal_consistency_checking = 'generic'", 'wal_keep_size = 1GB', 'max_wal_size = 1GB');
-$primary->backup('backup');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
-$standby->init_from_backup($primary, 'backup', has_streaming => 1);
-$standby->append_conf('postgresql.conf', 'max_standby_streaming_delay = -1');
-$standby->start;
-
-sub caught_up { $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert')); }
+my $standby = new_standby($primary);
 
 sub equal_answers
 {
 	my ($name) = @_;
 	my @wrong;
-	caught_up();
+	caught_up($primary, $standby);
 	foreach my $table (sort keys %dims)
 	{
 		foreach my $class (@OPCLASSES)
@@ -72,7 +66,7 @@ $primary->safe_psql('postgres', 'REINDEX TABLE short; REINDEX TABLE CONCURRENTLY
 equal_answers('after rebuilds');
 $primary->safe_psql('postgres', "CREATE TABLE born (id int, v vector(3)); CREATE INDEX ON born USING $am (v vector_l2_ops)");
 $primary->safe_psql('postgres', 'INSERT INTO born SELECT i, random_vector(3) FROM generate_series(1, 1000) i; DELETE FROM born WHERE id < 700; VACUUM born');
-caught_up();
+caught_up($primary, $standby);
 same_answers($standby, 'born', 3, 2, 'an index born empty, on the standby', classes => [ $OPCLASSES[0] ]);
 sound($primary, 'primary');
 

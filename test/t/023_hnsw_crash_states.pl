@@ -5,7 +5,6 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use VecdbTest;
@@ -13,11 +12,7 @@ use VecdbTest;
 my $every = $ENV{EVERY} // 1;
 $VecdbTest::am = 'hnsw';
 
-my $node = PostgreSQL::Test::Cluster->new('primary');
-$node->init(has_archiving => 1, allows_streaming => 1, extra => [ '--no-sync' ]);
-$node->append_conf('postgresql.conf', join("\n", 'autovacuum = off', 'shared_buffers = 16MB', 'bgwriter_lru_maxpages = 0', 'fsync = off',
-		"wal_consistency_checking = 'generic'", ''));
-$node->start;
+my $node = new_archiver('16MB');
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION vecdb;
 	CREATE FUNCTION v(i int, dims int) RETURNS vector LANGUAGE sql IMMUTABLE AS
@@ -62,11 +57,7 @@ my $number = 0;
 foreach my $lsn (@records)
 {
 	next if $number++ % $every;
-	my $crashed = PostgreSQL::Test::Cluster->new("crashed_$number");
-	$crashed->init_from_backup($node, 'before', has_restoring => 1, standby => 0);
-	$crashed->append_conf('postgresql.conf', "recovery_target_lsn = '$lsn'\nrecovery_target_action = 'promote'\narchive_mode = off\n");
-	$crashed->start;
-	$crashed->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'recovery does not end';
+	my $crashed = recovered_to($node, $lsn, $number);
 
 	my $name = "after record $number";
 	sound($crashed, $name);

@@ -592,43 +592,64 @@ test_balance(void)
 	free(points);
 }
 
+/* Points of that many values give as many centroids, each a value. */
+static void
+check_values(float *points, int n, int dim, int k, int values, const char *what)
+{
+	for (int i = 0; i < n; i++)
+		memcpy(points + i * dim, points + i % values * dim, sizeof(float) * dim);
+	for (int threads = 1; threads <= 2; threads++)
+	{
+		Run			run = run_kmeans(points, n, dim, k, false, threads);
+
+		CHECK(run.made == values, "%d centroids of %d values", run.made, values);
+		CHECK(check_result(&run) < 1e-6, "objective %g", run.report.objective);
+		free(run.centroids);
+	}
+	report(what);
+}
+
+/* Points that are all the first unit vector give it alone. */
+static void
+check_one_value(float *points, int n, int dim, int k, bool spherical)
+{
+	Run			run;
+
+	for (int i = 0; i < n * dim; i++)
+		points[i] = i % dim == 0 ? 1.0f : 0.0f;
+	run = run_kmeans(points, n, dim, k, spherical, 1);
+	CHECK(run.made == 1 && run.centroids[0] == 1.0f && run.centroids[1] == 0.0f,
+		  "%d centroids of one value", run.made);
+	free(run.centroids);
+}
+
+/* As many centroids as asked for, all of them sound. */
+static void
+check_made(const float *points, int n, int dim, int k)
+{
+	Run			run = run_kmeans(points, n, dim, k, false, 1);
+
+	CHECK(run.made == k, "%d centroids", run.made);
+	(void) check_result(&run);
+	free(run.centroids);
+}
+
 static void
 test_duplicates(void)
 {
 	int			n = 3000;
 	int			dim = 12;
 	float	   *points = make_points(n, dim, 10, 5, false);
-	Run			run;
 
-	for (int i = 0; i < n; i++)
-		memcpy(points + i * dim, points + i % 17 * dim, sizeof(float) * dim);
-	for (int threads = 1; threads <= 2; threads++)
-	{
-		run = run_kmeans(points, n, dim, 50, false, threads);
-		CHECK(run.made == 17, "%d centroids of 17 values", run.made);
-		CHECK(check_result(&run) < 1e-6, "objective %g", run.report.objective);
-		free(run.centroids);
-	}
-	report("17 values give 17 centroids");
-
-	for (int i = 0; i < n * dim; i++)
-		points[i] = i % dim == 0 ? 1.0f : 0.0f;
-	run = run_kmeans(points, n, dim, 50, false, 1);
-	CHECK(run.made == 1 && run.centroids[0] == 1.0f && run.centroids[1] == 0.0f,
-		  "%d centroids of one value", run.made);
-	free(run.centroids);
-	run = run_kmeans(points, n, dim, 50, true, 1);
-	CHECK(run.made == 1 && run.centroids[0] == 1.0f, "%d centroids of one value", run.made);
-	free(run.centroids);
+	check_values(points, n, dim, 50, 17, "17 values give 17 centroids");
+	check_one_value(points, n, dim, 50, false);
+	check_one_value(points, n, dim, 50, true);
 	report("one value gives one centroid");
 
 	/* all but 40 points are equal */
 	for (int i = 0; i < 40 * dim; i++)
 		points[n / 2 * dim + i] = 3.0f * gaussian();
-	run = run_kmeans(points, n, dim, 20, false, 1);
-	CHECK(run.made == 20, "%d centroids", run.made);
-	(void) check_result(&run);
-	free(run.centroids);
+	check_made(points, n, dim, 20);
 	report("a few points apart from one heap are found");
 	free(points);
 }
@@ -653,33 +674,16 @@ test_many_duplicates(void)
 	float	   *points = make_points(n, dim, 10, 5, false);
 	Run			run;
 
-	for (int i = 0; i < n; i++)
-		memcpy(points + i * dim, points + i % 290 * dim, sizeof(float) * dim);
-	for (int threads = 1; threads <= 2; threads++)
-	{
-		run = run_kmeans(points, n, dim, 400, false, threads);
-		CHECK(run.made == 290, "%d centroids of 290 values", run.made);
-		CHECK(check_result(&run) < 1e-6, "objective %g", run.report.objective);
-		free(run.centroids);
-	}
-	report("290 values give 290 centroids");
+	check_values(points, n, dim, 400, 290, "290 values give 290 centroids");
 
 	for (int i = 0; i < 500 * dim; i++)
 		points[i] = 3.0f * gaussian();
 	for (int i = 501; i < n; i++)
 		memcpy(points + i * dim, points + 500 * dim, sizeof(float) * dim);
-	run = run_kmeans(points, n, dim, 300, false, 1);
-	CHECK(run.made == 300, "%d centroids", run.made);
-	(void) check_result(&run);
-	free(run.centroids);
+	check_made(points, n, dim, 300);
 	report("many points apart from one heap are found");
 
-	for (int i = 0; i < n * dim; i++)
-		points[i] = i % dim == 0 ? 1.0f : 0.0f;
-	run = run_kmeans(points, n, dim, 300, false, 1);
-	CHECK(run.made == 1 && run.centroids[0] == 1.0f && run.centroids[1] == 0.0f,
-		  "%d centroids of one value", run.made);
-	free(run.centroids);
+	check_one_value(points, n, dim, 300, false);
 	report("one value gives one centroid of many");
 	free(points);
 

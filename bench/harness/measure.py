@@ -408,7 +408,7 @@ class Comparison:
         """What needs fewer passes: new connections, k = 100, more clients, pages; then what takes tables of its own."""
         def cold(engine, result):
             if hasattr(engine, "first_queries") and not is_exact(engine):
-                near = min(self.plain(result), key=lambda s: abs(recall_at(s) - 0.95))
+                near = self.nearest(result, 0.95)
                 answers = [engine.first_queries(near["setting"], self.k, self.queries) for _ in range(NEW_CONNECTIONS)]
                 result["extras"]["cold"] = {"setting": near["setting"], "recall": recall_at(near), "queries": len(self.asked),
                                             "us": [float(a.us_mean) for a in answers], "warm": median(column(near, "us"))}
@@ -443,7 +443,7 @@ class Comparison:
 
         def evicted(engine, result):
             if hasattr(engine, "pages_read") and not is_exact(engine):
-                near = min(self.plain(result), key=lambda s: abs(recall_at(s) - 0.95))
+                near = self.nearest(result, 0.95)
                 read = engine.pages_read(near["setting"], k=self.k)
                 if read is not None:
                     result["extras"]["evicted"] = {"setting": near["setting"], "recall": recall_at(near), "pages": near.get("pages"), "read": read}
@@ -468,12 +468,16 @@ class Comparison:
     def plain(self, result):
         return [s for s in result["searches"] if s["k"] == self.k and s["clients"] == 1]
 
+    def nearest(self, result, target):
+        """The setting of the sweep whose recall is nearest to a target; None where there is none."""
+        return min(self.plain(result), key=lambda s: abs(recall_at(s) - target), default=None)
+
     def telling(self, result):
         """The settings worth more than the sweep: nothing set, and those nearest to recall 0.95 and 0.99."""
         plain = self.plain(result)
         chosen = [s for s in plain if not s["setting"]]
         for target in (0.95, 0.99):
-            near = min(plain, key=lambda s: abs(recall_at(s) - target), default=None)
+            near = self.nearest(result, target)
             if near is not None and near not in chosen:
                 chosen.append(near)
         return chosen

@@ -26,8 +26,12 @@
 #include "hnsw/hnsw_private.h"
 #include "kernel/kernel.h"
 
-/* Entries that a search starts from. */
+/*
+ * Entries that a search starts from: the nearest; of a small table all, since a few rows
+ * that a VACUUM has left may form islands, and no estimate tells which entry leads to one.
+ */
 #define STARTS				8
+#define ALL_STARTS			64
 
 /*
  * Memory that searches need, some 100 kB: kept from one scan to the next, since
@@ -327,26 +331,36 @@ hnsw_reader_init(HnswReader *reader, Relation index, const HnswIndex *hnsw,
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, at_end);
 }
 
-/* Keep the nearest STARTS, in order. */
-static int
-keep_start(int n, HnswNodeId *nodes, float *estimates, HnswNodeId node, float estimate)
+typedef struct Starts
+{
+	uint32		entries;		/* seen */
+	int			n;
+	HnswNodeId	nodes[ALL_STARTS];
+	float		estimates[ALL_STARTS];
+} Starts;
+
+/* Keep ALL_STARTS at first, then the nearest STARTS, in order. */
+static inline void
+keep_start(Starts *starts, HnswNodeId node, float estimate)
 {
 	int			at;
 
-	if (n == STARTS)
+	starts->entries++;
+	if (starts->entries > ALL_STARTS)
 	{
-		if (!(estimate < estimates[n - 1]))
-			return n;
-		n--;
+		starts->n = Min(starts->n, STARTS);
+		if (!(estimate < starts->estimates[STARTS - 1]))
+			return;
+		starts->n--;
 	}
-	for (at = n; at > 0 && estimate < estimates[at - 1]; at--)
+	for (at = starts->n; at > 0 && estimate < starts->estimates[at - 1]; at--)
 	{
-		nodes[at] = nodes[at - 1];
-		estimates[at] = estimates[at - 1];
+		starts->nodes[at] = starts->nodes[at - 1];
+		starts->estimates[at] = starts->estimates[at - 1];
 	}
-	nodes[at] = node;
-	estimates[at] = estimate;
-	return n + 1;
+	starts->nodes[at] = node;
+	starts->estimates[at] = estimate;
+	starts->n++;
 }
 
 /* Begin a search for reader->query: rank the entry table, start from the best. */
@@ -356,13 +370,13 @@ hnsw_reader_start(HnswReader *reader, const GraphEffort *effort)
 	const HnswMetaPageData *meta = &reader->hnsw->meta;
 	BlockNumber blkno = meta->entry_head;
 	BlockNumber pages = 0;
-	HnswNodeId	starts[STARTS];
-	float		start_estimates[STARTS];
+	Starts		starts;
 	HnswNodeId *nodes = palloc(sizeof(HnswNodeId) * meta->entries_per_page);
 	float	   *estimates = palloc(sizeof(float) * meta->entries_per_page);
 	float		base = 0;
-	int			nstarts = 0;
 
+	starts.entries = 0;
+	starts.n = 0;
 	reader->nvisits = 0;
 	graph_search_begin(reader->search, effort);
 
@@ -383,9 +397,7 @@ hnsw_reader_start(HnswReader *reader, const GraphEffort *effort)
 			rabitq_estimate(&reader->query->codes, base, HnswPageEntryCodes(meta, page),
 							HnswPageEntryFactors(meta, page), n, estimates);
 			for (uint32 i = 0; i < n; i++)
-				if (nstarts < STARTS || estimates[i] < start_estimates[STARTS - 1])
-					nstarts = keep_start(nstarts, starts, start_estimates,
-										 HnswLinkNode(&links[i]), estimates[i]);
+				keep_start(&starts, HnswLinkNode(&links[i]), estimates[i]);
 		}
 		else
 			for (uint32 i = 0; i < n; i++)
@@ -399,12 +411,12 @@ hnsw_reader_start(HnswReader *reader, const GraphEffort *effort)
 		{
 			n = visit_neighbours(reader, n, nodes, estimates);
 			for (uint32 i = 0; i < n; i++)
-				nstarts = keep_start(nstarts, starts, start_estimates, nodes[i], estimates[i]);
+				keep_start(&starts, nodes[i], estimates[i]);
 		}
 		CHECK_FOR_INTERRUPTS();
 	}
-	for (int i = 0; i < nstarts; i++)
-		graph_search_start(reader->search, starts[i], start_estimates[i]);
+	for (int i = 0; i < starts.n; i++)
+		graph_search_start(reader->search, starts.nodes[i], starts.estimates[i]);
 	pfree(nodes);
 	pfree(estimates);
 }

@@ -404,7 +404,7 @@ CREATE FUNCTION ivf_metapage_info(
 	OUT target_recalls real[], OUT target_efforts real[], OUT target_probes real[],
 	OUT nearest_floor real, OUT rows_at_build bigint, OUT rows bigint,
 	OUT code_bits integer, OUT code_parts bigint, OUT code_blocks text,
-	OUT code_error real, OUT code_floor real, OUT target_widths real[],
+	OUT code_error real, OUT first_error real, OUT code_floor real, OUT target_widths real[],
 	OUT next_generation bigint, OUT next_lists bigint, OUT retired_generation bigint,
 	OUT flaw text
 ) RETURNS record

@@ -50,11 +50,46 @@ FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 4'), (4, ', quantizer = p
 ORDER BY n, k;
 -- far from the origin; one dimension; many
 SELECT o.options, try(24, 1000, 1000, 'vector_l2_ops', '<->', o.options)
-FROM (VALUES (1, ''), (2, ', quantizer = pq'), (3, ', quantizer = sq8')) o(n, options) ORDER BY n;
+FROM (VALUES (1, ''), (2, ', quantizer = pq'), (3, ', quantizer = sq8'), (4, ', quantizer = pq, bits = 4, m = 24')) o(n, options) ORDER BY n;
 SELECT o.options, try(1, 300, 0, 'vector_l2_ops', '<->', o.options)
 FROM (VALUES (1, ''), (2, ', quantizer = pq'), (3, ', quantizer = sq8')) o(n, options) ORDER BY n;
 SELECT o.options, try(2100, 60, 0, 'vector_cosine_ops', '<=>', o.options)
 FROM (VALUES (1, ''), (2, ', quantizer = pq, m = 100'), (3, ', quantizer = sq8')) o(n, options) ORDER BY n;
+
+-- A scan takes few rows at first, and reads its lists again when more are wanted: each row once, however
+-- many; a third of them have the same value.
+CREATE FUNCTION far_scans(class text, op text, options text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	query vector := grouped(5, 24, 0);
+	most int;
+	n int;
+	once int;
+	answer text;
+BEGIN
+	CREATE TABLE q (id serial, v vector(24));
+	INSERT INTO q (v) SELECT grouped(i, 24, 0) FROM generate_series(1, 2000) i;
+	INSERT INTO q (v) SELECT query FROM generate_series(1, 1000) i;
+	EXECUTE format('CREATE INDEX q_v ON q USING ivfpq (v %s) WITH (lists = 7%s)', class, options);
+	PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true);
+	FOREACH most IN ARRAY ARRAY[5, 33, 600, 1500, 5000] LOOP
+		EXECUTE format('SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM q ORDER BY v %s %L LIMIT %s) x', op, query, most) INTO n, once;
+		answer := concat_ws(' ', answer, n, CASE WHEN once <> n THEN once || ' different' END);
+	END LOOP;
+	DROP TABLE q;
+	RETURN answer;
+END $$;
+SET ivfpq.iterative_scan = relaxed_order;
+SET ivfpq.max_probes = 7;
+SET ivfpq.probes = 6;
+SELECT o.options, m.class, far_scans(m.class, m.op, o.options)
+FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 4'), (4, ', quantizer = pq, bits = 4, m = 12'), (5, ', quantizer = sq8')) o(n, options),
+	(VALUES (1, 'vector_l2_ops', '<->'), (2, 'vector_ip_ops', '<#>'), (3, 'vector_cosine_ops', '<=>')) m(k, class, op)
+ORDER BY n, k;
+SET ivfpq.probes = 7;
+SELECT options, far_scans('vector_l2_ops', '<->', options) FROM (VALUES (', rerank = none'), (', bits = 1, rerank_k = 50')) o(options);
+RESET ivfpq.iterative_scan;
+RESET ivfpq.max_probes;
+RESET ivfpq.probes;
 
 -- any dimension: 16,000 of them, beyond what a page holds of values; TOASTed rows
 SET client_min_messages = warning;

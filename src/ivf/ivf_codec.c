@@ -180,12 +180,12 @@ ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
 		{
 			float		kept = (float) Min(norm, FLT_MAX);
 
-			memcpy(out + sizeof(float) * codec->nfactors, &kept, sizeof(float));
+			memcpy(out, &kept, sizeof(float));
+			out += sizeof(float);
 		}
 	}
 	codec_encode(codec, work, centroid, work + codec->work_dim,
-				 (uint8_t *) out + sizeof(float) * (codec->nfactors + (metric == METRIC_IP)),
-				 factors);
+				 (uint8_t *) out + sizeof(float) * codec->nfactors, factors);
 	memcpy(out, factors, sizeof(float) * codec->nfactors);
 }
 
@@ -381,11 +381,28 @@ cmp_float(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* A share of the estimates' errors, and of the errors of those from first planes */
+typedef struct CodecError
+{
+	float		whole;
+	float		first;
+} CodecError;
+
+static double
+mean_square(double sum, int n)
+{
+	return n > 0 ? sum / n : 0;
+}
+
 /*
  * Measure the estimates' errors on sampled rows, taken as queries, and their nearest
  * ones, which are like those that a search must not miss, and set the widths:
  * for each recall the one that a share WIDTH_MISSES of the misses allowed
- * exceeds.  A row whose error exceeds it is missed only where ten others are
+ * exceeds.  A codec that has two estimates of a row misses it when either is too
+ * high, so of each row the error counts that is the larger one beside its own root
+ * mean square, and the two widths are to each other as these are.  Estimates
+ * are measured as a scan makes them, from a page's area: what blocks of pq lose by
+ * whole numbers is part of the error.  A row whose error exceeds it is missed only where ten others are
  * nearer than its bound; so the share of rows missed is smaller than that
  * (README.md).  Real queries are harder than rows, so of these the half counts
  * whose neighbours are farther away.  The sample is in random order, and has unit length unless the
@@ -406,12 +423,17 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 {
 	int			dims = meta->dims;
 	double		work = (double) Max((double) n, (double) meta->lists * ERROR_NEIGHBOURS) * dims;
+	bool		has_first = codec_has_first(codec);
+	IvfLayout	layout;
+	char	   *area;			/* of one row */
+	char	   *record = palloc(codec_record_size(codec));
+	float		factors[CODEC_MAX_FACTORS];
 	float	   *distances;
-	float	   *errors;
+	CodecError *errors;
+	float	   *larger;
 	float	   *value = palloc(sizeof(float) * codec->work_dim);
 	float	   *q = palloc(sizeof(float) * codec->work_dim);
 	float	   *scratch = palloc(sizeof(float) * 2 * codec->work_dim);
-	uint8_t    *code = palloc(codec->code_size);
 	void	   *memory = palloc(codec_query_memory(codec) + 64);
 	float	   *own;			/* estimates of the queries themselves */
 	float	   *farthest;		/* of the queries' neighbours: distance */
@@ -419,10 +441,14 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	int		   *ends;			/* where a query's errors end */
 	int			nqueries = Min(n, ERROR_QUERIES);
 	int			nerrors = 0;
+	CodecError	rms;
 	double		sum = 0;
+	double		first_sum = 0;
 
 	meta->quantisation_error = meta->quantisation_error_at_build =
 		sampled_error(meta, codec, centroids, work_centroids, sample, n);
+	ivf_layout(meta, &layout);
+	area = palloc0(layout.codes.size);
 	nqueries = Min(nqueries, (int) Max(ERROR_WORK / work, 16));
 	n = (int) Min(n, Max(ERROR_WORK / Max(nqueries, 1) / dims, 1000));
 	distances = palloc_extended(sizeof(float) * Max(n, 1), MCXT_ALLOC_HUGE);
@@ -430,7 +456,7 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	farthest = palloc(sizeof(float) * Max(nqueries, 1));
 	by_farthest = palloc(sizeof(float) * Max(nqueries, 1));
 	ends = palloc(sizeof(int) * Max(nqueries, 1));
-	errors = palloc(sizeof(float) * Max(nqueries, 1) * ERROR_NEIGHBOURS);
+	errors = palloc0(sizeof(CodecError) * Max(nqueries, 1) * ERROR_NEIGHBOURS);
 
 	for (int i = 0; i < nqueries; i++)
 	{
@@ -462,13 +488,15 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 		}
 
 		codec_transform(codec, query, q);
-		codec_query_begin(&coded, codec, q, (void *) TYPEALIGN(64, memory));
+		codec_query_begin(&coded, codec, &layout.codes, q, (void *) TYPEALIGN(64, memory));
+		/* so much that the whole code alone decides */
+		coded.first_width = FLT_MAX;
 		for (int j = -1; j < found; j++)
 		{
 			const float *row = j < 0 ? query : sample + (Size) which[j] * dims;
 			const float *centroid;
-			float		factors[CODEC_MAX_FACTORS];
 			float		estimate;
+			int			below;
 			float		distance = INFINITY;
 			uint32		list = 0;
 
@@ -476,15 +504,26 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 					   meta->metric != METRIC_L2, 0, &distance, &list);
 			centroid = work_centroids + (Size) list * codec->work_dim;
 			codec_transform(codec, row, value);
-			codec_encode(codec, value, centroid, scratch, code, factors);
+			codec_encode(codec, value, centroid, scratch,
+						 (uint8_t *) record + sizeof(float) * codec->nfactors, factors);
+			memcpy(record, factors, sizeof(float) * codec->nfactors);
+			codec_put(codec, &layout.codes, area, 0, record);
 			codec_query_list(&coded, centroid, kernel->l2sq(q, centroid, codec->work_dim));
-			codec_estimate(&coded, 0, code, factors, 1, &estimate);
+			(void) codec_bounds(&coded, area, 0, 1, INFINITY, &estimate, &below);
 			if (j < 0)
 			{
 				own[i] = estimate;
 				continue;
 			}
-			errors[nerrors] = codec_error(&coded, factors, estimate, nearest[j]);
+			errors[nerrors].whole = codec_error(&coded, factors, false, estimate, nearest[j]);
+			if (has_first)
+			{
+				coded.first_width = 0;
+				codec_query_list(&coded, centroid, coded.base);
+				(void) codec_bounds(&coded, area, 0, 1, -INFINITY, &estimate, &below);
+				errors[nerrors].first = codec_error(&coded, factors, true, estimate, nearest[j]);
+				coded.first_width = FLT_MAX;
+			}
 			nerrors++;
 		}
 		farthest[i] = found > 0 ? nearest[found - 1] : 0;
@@ -503,12 +542,22 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 				for (int j = i > 0 ? ends[i - 1] : 0; j < ends[i]; j++)
 				{
 					errors[kept] = errors[j];
-					sum += (double) errors[j] * errors[j];
+					sum += (double) errors[j].whole * errors[j].whole;
+					first_sum += (double) errors[j].first * errors[j].first;
 					kept++;
 				}
 		nerrors = kept;
 	}
-	qsort(errors, nerrors, sizeof(float), cmp_float);
+	rms.whole = (float) Min(sqrt(mean_square(sum, nerrors)), FLT_MAX);
+	rms.first = (float) Min(sqrt(mean_square(first_sum, nerrors)), FLT_MAX);
+	larger = palloc(sizeof(float) * Max(nerrors, 1));
+	for (int i = 0; i < nerrors; i++)
+	{
+		larger[i] = errors[i].whole;
+		if (has_first && rms.first > 0)
+			larger[i] = Max(larger[i], (float) Min((double) errors[i].first * rms.whole / rms.first, FLT_MAX));
+	}
+	qsort(larger, nerrors, sizeof(float), cmp_float);
 	if (nqueries > 0)
 	{
 		/* somewhat more than any of these: they are few */
@@ -517,20 +566,20 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 			Max(Min(own[nqueries - 1] * FLOOR_MARGIN, FLT_MAX), 0);
 	}
 
-	meta->code_error = nerrors > 0 ? (float) Min(sqrt(sum / nerrors), FLT_MAX) : 0;
-	if (nerrors < ERRORS_ENOUGH)
-		meta->code_error = WIDTH_UNKNOWN;
+	meta->code_error = nerrors < ERRORS_ENOUGH ? WIDTH_UNKNOWN : rms.whole;
+	meta->first_error = !has_first ? 0 : nerrors < ERRORS_ENOUGH ? WIDTH_UNKNOWN : rms.first;
 	for (int t = 0; t < meta->num_targets && nerrors < ERRORS_ENOUGH; t++)
 		meta->targets[t].width = WIDTH_UNKNOWN;
 	for (int t = 0; t < meta->num_targets && nerrors >= ERRORS_ENOUGH; t++)
 	{
 		int			rank = (int) ceil((1 - WIDTH_MISSES * (1 - meta->targets[t].recall)) * nerrors) - 1;
 
-		meta->targets[t].width = Max(errors[Min(Max(rank, 0), nerrors - 1)], 0);
+		meta->targets[t].width = Max(larger[Min(Max(rank, 0), nerrors - 1)], 0);
 	}
 
 	pfree(distances);
 	pfree(errors);
+	pfree(larger);
 	pfree(own);
 	pfree(farthest);
 	pfree(by_farthest);
@@ -538,20 +587,21 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	pfree(value);
 	pfree(q);
 	pfree(scratch);
-	pfree(code);
+	pfree(area);
+	pfree(record);
 	pfree(memory);
 }
 
 /* What rabitq's error is in theory: of a code in work_dim random directions, in units. */
 static float
-untrained_error(const IvfMetaPageData *meta)
+untrained_error(int bits)
 {
 	/* sin of the angle of code and residual, and the query's own codes (quant/README.md) */
-	double		lost = meta->code_bits == 1 ? 0.363 : meta->code_bits == 2 ? 0.118 : 0.0115;
-	double		step = meta->code_bits == 1 ? 1 : meta->code_bits == 2 ? 0.996 : 0.335;
+	double		lost = bits == 1 ? 0.363 : bits == 2 ? 0.118 : 0.0115;
+	double		step = bits == 1 ? 1 : bits == 2 ? 0.996 : 0.335;
 
 	/* |mul| = 2 |r| / (|u| cos), where |u| = sqrt(D) * 1 / (step / 2) for one sigma */
-	return (float) (sqrt(lost + 0.013) * 2 / (meta->code_bits == 1 ? 2 : step));
+	return (float) (sqrt(lost + 0.013) * 2 / (bits == 1 ? 2 : step));
 }
 
 /* By how many units an estimate may be too high, for a recall. */
@@ -574,5 +624,16 @@ ivf_width_for(const IvfMetaPageData *meta, double recall)
 	}
 	/* beyond what was measured, or nothing was: four times the deviation */
 	return 4 * (meta->code_error > 0 ? meta->code_error :
-				meta->codec == CODEC_RABITQ ? untrained_error(meta) : 0);
+				meta->codec == CODEC_RABITQ ? untrained_error(meta->code_bits) : 0);
+}
+
+/* The same of an estimate from a first plane, where that of a whole code is width. */
+float
+ivf_first_width(const IvfMetaPageData *meta, float width)
+{
+	if (meta->codec != CODEC_RABITQ || meta->code_bits == 1)
+		return 0;
+	if (meta->code_error > 0)
+		return width * meta->first_error / meta->code_error;
+	return width * untrained_error(1) / untrained_error(meta->code_bits);
 }

@@ -54,7 +54,7 @@ ivf_page_init_list(Page page, const IvfLayout *layout, uint8 kind, uint32 list,
 	opaque->generation = generation;
 	opaque->cont = InvalidBlockNumber;
 	/* arrays of codes are there from the beginning */
-	if (layout != NULL && layout->codes)
+	if (layout != NULL && layout->has_codes)
 		IvfPageSetUsed(page, layout->end);
 }
 
@@ -65,7 +65,7 @@ ivf_page_rows(Relation index, BlockNumber blkno, Page page, const IvfLayout *lay
 	uint32		used = IvfPageUsed(page);
 	uint32		row_size = layout->row_size;
 
-	if (layout->codes)
+	if (layout->has_codes)
 	{
 		IvfPageOpaque opaque = IvfPageGetOpaque(page);
 
@@ -92,7 +92,7 @@ ivf_page_rows(Relation index, BlockNumber blkno, Page page, const IvfLayout *lay
 void
 ivf_page_set_rows(Page page, const IvfLayout *layout, int nrows)
 {
-	if (layout->codes)
+	if (layout->has_codes)
 		IvfPageGetOpaque(page)->rows = (uint16) nrows;
 	else
 		IvfPageSetUsed(page, nrows * layout->row_size);
@@ -102,48 +102,38 @@ ivf_page_set_rows(Page page, const IvfLayout *layout, int nrows)
 void
 ivf_page_put_row(Page page, const IvfLayout *layout, int i, const char *row)
 {
-	Size		size;
-
-	if (!layout->codes)
+	if (!layout->has_codes)
 	{
 		memcpy(IvfPageContent(page) + (Size) i * layout->row_size, row, layout->row_size);
 		return;
 	}
 	memcpy(ivf_page_tid(page, layout, i), row, sizeof(ItemPointerData));
 	row += sizeof(ItemPointerData);
-	size = sizeof(float) * layout->nfactors;
-	memcpy(ivf_page_factors(page, layout, i), row, size);
-	row += size;
 	if (layout->has_norms)
 	{
 		memcpy(ivf_page_norms(page, layout, i), row, sizeof(float));
 		row += sizeof(float);
 	}
-	memcpy(ivf_page_codes(page, layout, i), row, layout->code_size);
+	codec_put(&layout->codec, &layout->codes, ivf_page_codes(page, layout), i, row);
 }
 
 /* The opposite: row i as row_size bytes. */
 void
 ivf_page_get_row(Page page, const IvfLayout *layout, int i, char *row)
 {
-	Size		size;
-
-	if (!layout->codes)
+	if (!layout->has_codes)
 	{
 		memcpy(row, IvfPageContent(page) + (Size) i * layout->row_size, layout->row_size);
 		return;
 	}
 	memcpy(row, ivf_page_tid(page, layout, i), sizeof(ItemPointerData));
 	row += sizeof(ItemPointerData);
-	size = sizeof(float) * layout->nfactors;
-	memcpy(row, ivf_page_factors(page, layout, i), size);
-	row += size;
 	if (layout->has_norms)
 	{
 		memcpy(row, ivf_page_norms(page, layout, i), sizeof(float));
 		row += sizeof(float);
 	}
-	memcpy(row, ivf_page_codes(page, layout, i), layout->code_size);
+	codec_get(&layout->codec, &layout->codes, ivf_page_codes(page, layout), i, row);
 }
 
 /* Stand before the first page of a list. */

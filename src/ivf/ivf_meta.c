@@ -61,6 +61,7 @@ ivf_meta_take_next(IvfMetaPageData *meta)
 	meta->code_extents = meta->next_code_extents;
 	meta->code = meta->next_code;
 	meta->code_error = meta->next_code_error;
+	meta->first_error = meta->next_first_error;
 	meta->code_floor = meta->next_code_floor;
 	meta->quantisation_error = meta->quantisation_error_at_build = meta->next_quantisation_error;
 	for (int i = 0; i < IVF_NUM_TARGETS; i++)
@@ -72,7 +73,8 @@ ivf_meta_take_next(IvfMetaPageData *meta)
 	meta->next_codec = meta->next_code_bits = meta->next_code_extents = 0;
 	meta->next_code_parts = meta->next_row_size = 0;
 	memset(&meta->next_code, 0, sizeof(meta->next_code));
-	meta->next_code_error = meta->next_code_floor = meta->next_quantisation_error = 0;
+	meta->next_code_error = meta->next_first_error = meta->next_code_floor = 0;
+	meta->next_quantisation_error = 0;
 	memset(meta->next_widths, 0, sizeof(meta->next_widths));
 }
 
@@ -93,6 +95,7 @@ ivf_meta_set_next(IvfMetaPageData *meta, const IvfMetaPageData *next)
 	meta->next_code_extents = next->code_extents;
 	meta->next_code = next->code;
 	meta->next_code_error = next->code_error;
+	meta->next_first_error = next->first_error;
 	meta->next_code_floor = next->code_floor;
 	meta->next_quantisation_error = next->quantisation_error_at_build;
 	for (int i = 0; i < IVF_NUM_TARGETS; i++)
@@ -232,7 +235,7 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 		return flaw;
 	if (!code_extent_sound(&codec, meta->code_extents, &meta->code, nblocks))
 		return "The extent of what the codec has learnt does not fit the codec.";
-	if (!(meta->code_error >= 0) || !(meta->code_floor >= 0) ||
+	if (!(meta->code_error >= 0) || !(meta->code_floor >= 0) || !(meta->first_error >= 0) ||
 		!(meta->quantisation_error_at_build >= 0) || !(meta->quantisation_error >= 0))
 		return "The error of the codec is out of range.";
 	if (meta->lists < 1 || meta->lists_alive < 1 || meta->lists_alive > meta->lists ||
@@ -279,8 +282,8 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 			return flaw;
 		if (!code_extent_sound(&codec, meta->next_code_extents, &meta->next_code, nblocks))
 			return "The extent of what the next codec has learnt does not fit the codec.";
-		if (!(meta->next_code_error >= 0) || !(meta->next_code_floor >= 0) ||
-			!(meta->next_quantisation_error >= 0))
+		if (!(meta->next_code_error >= 0) || !(meta->next_first_error >= 0) ||
+			!(meta->next_code_floor >= 0) || !(meta->next_quantisation_error >= 0))
 			return "The error of the next codec is out of range.";
 		for (int i = 0; i < IVF_NUM_TARGETS; i++)
 			if (!(meta->next_widths[i] >= 0))

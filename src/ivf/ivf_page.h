@@ -234,28 +234,31 @@ typedef struct IvfTarget
  *	1740	4		spread of the lists' sizes when it was last trained
  *					(ivf_spread())
  *	1744	8		transaction ID at which that one retired; 0: there is none
- *	1752	4		quantisation error (ivf_quantisation_error()) when the codec
+ *	1752	4		first_error: of the estimates from first planes, likewise (0: the
+ *					codec has none)
+ *	1756	4		quantisation error (codec_quantisation_error(), mean) when the codec
  *					was chosen or trained; 0: never
- *	1756	4		the same, of the rows there were at the last VACUUM
+ *	1760	4		the same, of the rows there were at the last VACUUM
  *
  * A generation may have another codec than the one before: it learns anew, and
  * one born empty has learnt nothing.
  *
- *	1760	2		next generation: codec
- *	1762	2		... bits of its codes
- *	1764	4		... parts of a code
- *	1768	4		... row_size
- *	1772	2		... extents of what the codec has learnt
- *	1774	2		retired generation: codec
- *	1776	12		next generation: extent of what the codec has learnt
- *	1788	4		... error
- *	1792	4		... floor
- *	1796	4		... quantisation error
- *	1800	24		... widths of the recall targets
- *	1824	4		retired generation: parts of a code
- *	1828	4		... row_size
- *	1832	2		... bits of its codes
- *	1834	6		unused, 0
+ *	1764	2		next generation: codec
+ *	1766	2		... bits of its codes
+ *	1768	4		... parts of a code
+ *	1772	4		... row_size
+ *	1776	2		... extents of what the codec has learnt
+ *	1778	2		retired generation: codec
+ *	1780	12		next generation: extent of what the codec has learnt
+ *	1792	4		... error
+ *	1796	4		... floor
+ *	1800	4		... first_error
+ *	1804	4		... quantisation error
+ *	1808	24		... widths of the recall targets
+ *	1832	4		retired generation: parts of a code
+ *	1836	4		... row_size
+ *	1840	2		... bits of its codes
+ *	1842	6		unused, 0
  */
 typedef struct IvfMetaPageData
 {
@@ -292,6 +295,7 @@ typedef struct IvfMetaPageData
 	uint32		retired_generation;
 	float		spread_at_build;
 	uint64		retired_xid;
+	float		first_error;
 	float		quantisation_error_at_build;
 	float		quantisation_error;
 	uint16		next_codec;
@@ -303,6 +307,7 @@ typedef struct IvfMetaPageData
 	IvfExtent	next_code;
 	float		next_code_error;
 	float		next_code_floor;
+	float		next_first_error;
 	float		next_quantisation_error;
 	float		next_widths[IVF_NUM_TARGETS];
 	uint32		retired_code_parts;
@@ -319,9 +324,9 @@ StaticAssertDecl(offsetof(IvfMetaPageData, rows_at_build) == 904, "metapage layo
 StaticAssertDecl(offsetof(IvfMetaPageData, code_seed) == 928, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, next_dir) == 968, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, retired_xid) == 1744, "metapage layout");
-StaticAssertDecl(offsetof(IvfMetaPageData, next_codec) == 1760, "metapage layout");
-StaticAssertDecl(offsetof(IvfMetaPageData, next_widths) == 1800, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 1840, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, next_codec) == 1764, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, next_widths) == 1808, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 1848, "metapage layout");
 
 
 /*
@@ -334,43 +339,42 @@ StaticAssertDecl(sizeof(IvfMetaPageData) == 1840, "metapage layout");
  *
  *	OFFSET		SIZE						DESCRIPTION
  *	0			6 * max_rows				heap TIDs
- *	factors		4 * nfactors * max_rows		the codec's factors, row by row
- *	norms		4 * max_rows				norms of the values: inner product only
- *	codes		code_size * max_rows		codes, one after the other
+ *	norms_at	4 * max_rows				norms of the values: inner product only
+ *	codes_at	codes.size					factors and codes, as the codec has them
+ *											(CodecArea of quant/codec.h)
  *
- * So one call estimates all rows of a page.  In a sort, or on its way to a
- * page, a row is row_size bytes: TID, then factors, norm and code of ivfpq, or
- * IvfRowData.
+ * So one call finds the bounds of all rows of a page.  In a sort, or on its way to a
+ * page, a row is row_size bytes: TID, then norm and record (factors and code) of
+ * ivfpq, or IvfRowData.
  */
 typedef struct IvfLayout
 {
 	uint32		row_size;
 	int			max_rows;		/* of a page, at least 1 */
-	bool		codes;			/* ivfpq */
+	bool		has_codes;		/* ivfpq */
 	bool		has_norms;
-	int			nfactors;
-	int			code_size;
-	uint32		factors_at;		/* offsets in the content */
-	uint32		norms_at;
+	uint32		norms_at;		/* offsets in the content */
 	uint32		codes_at;
 	uint32		end;
+	Codec		codec;			/* its shape: not attached */
+	CodecArea	codes;
 } IvfLayout;
 
-/* The factors and the code that kind of codec has; 0 bytes for ivfflat. */
+/* The record that kind of codec has; 0 bytes for ivfflat. */
 static inline uint32
 ivf_row_size(int dims, Metric metric, const Codec *codec)
 {
 	if (codec == NULL)
 		return IVF_ROW_HEAD + sizeof(float) * dims;
-	return sizeof(ItemPointerData) +
-		sizeof(float) * (codec->nfactors + (metric == METRIC_IP)) + codec->code_size;
+	return sizeof(ItemPointerData) + sizeof(float) * (metric == METRIC_IP) +
+		codec_record_size(codec);
 }
 
-/* How many rows fit a page; 0: not one. */
+/* How many rows fit a page (a codec may take somewhat fewer); 0: not one. */
 static inline int
 ivf_rows_per_page(uint32 row_size, bool codes)
 {
-	/* two bytes may be needed to align the factors */
+	/* two bytes may be needed to align the norms, or the factors */
 	return (IVF_PAGE_CAPACITY - (codes ? 2 : 0)) / row_size;
 }
 
@@ -379,18 +383,19 @@ ivf_layout(const IvfMetaPageData *meta, IvfLayout *layout)
 {
 	memset(layout, 0, sizeof(*layout));
 	layout->row_size = meta->row_size;
-	layout->codes = meta->codec != CODEC_NONE;
-	layout->max_rows = Max(ivf_rows_per_page(meta->row_size, layout->codes), 1);
-	if (!layout->codes)
+	layout->has_codes = meta->codec != CODEC_NONE;
+	layout->max_rows = Max(ivf_rows_per_page(meta->row_size, layout->has_codes), 1);
+	if (!layout->has_codes)
 		return;
+	/* ivf_meta_flaw() has seen that it can be */
+	(void) codec_init(&layout->codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
+					  meta->code_parts, meta->code_seed);
+	codec_area(&layout->codec, layout->max_rows, &layout->codes);
+	layout->max_rows = layout->codes.rows;
 	layout->has_norms = meta->metric == METRIC_IP;
-	layout->nfactors = meta->codec == CODEC_SQ8 ? 0 : 2;
-	layout->code_size = meta->row_size - sizeof(ItemPointerData) -
-		sizeof(float) * (layout->nfactors + layout->has_norms);
-	layout->factors_at = TYPEALIGN(sizeof(float), sizeof(ItemPointerData) * layout->max_rows);
-	layout->norms_at = layout->factors_at + sizeof(float) * layout->nfactors * layout->max_rows;
+	layout->norms_at = TYPEALIGN(sizeof(float), sizeof(ItemPointerData) * layout->max_rows);
 	layout->codes_at = layout->norms_at + sizeof(float) * layout->has_norms * layout->max_rows;
-	layout->end = layout->codes_at + layout->code_size * layout->max_rows;
+	layout->end = layout->codes_at + layout->codes.size;
 	Assert(layout->end <= IVF_PAGE_CAPACITY);
 }
 
@@ -399,13 +404,7 @@ static inline ItemPointer
 ivf_page_tid(Page page, const IvfLayout *layout, int i)
 {
 	return (ItemPointer) (IvfPageContent(page) +
-						  (Size) i * (layout->codes ? sizeof(ItemPointerData) : layout->row_size));
-}
-
-static inline float *
-ivf_page_factors(Page page, const IvfLayout *layout, int i)
-{
-	return (float *) (IvfPageContent(page) + layout->factors_at) + (Size) i * layout->nfactors;
+						  (Size) i * (layout->has_codes ? sizeof(ItemPointerData) : layout->row_size));
 }
 
 static inline float *
@@ -414,10 +413,10 @@ ivf_page_norms(Page page, const IvfLayout *layout, int i)
 	return (float *) (IvfPageContent(page) + layout->norms_at) + i;
 }
 
-static inline uint8_t *
-ivf_page_codes(Page page, const IvfLayout *layout, int i)
+static inline char *
+ivf_page_codes(Page page, const IvfLayout *layout)
 {
-	return (uint8_t *) IvfPageContent(page) + layout->codes_at + (Size) i * layout->code_size;
+	return IvfPageContent(page) + layout->codes_at;
 }
 
 /* CONT pages a row of these dimensions needs beyond its LIST page. */

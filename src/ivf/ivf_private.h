@@ -140,6 +140,7 @@ extern void ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec,
 								const float *sample, int n, float copy_distance);
 extern float ivf_measure_codes(Relation index, const IvfMetaPageData *meta);
 extern float ivf_width_for(const IvfMetaPageData *meta, double recall);
+extern float ivf_first_width(const IvfMetaPageData *meta, float width);
 
 /*
  * pq and sq8 learn from so many rows, 64 for each of 256 centroids, or from four

@@ -25,6 +25,15 @@
  * the estimate, so many are made exact at a time, and then handed out.  With
  * rerank = none the estimate is all there is, and rows come in its order.
  *
+ * Of the rows that a batch visits few will be wanted.  So the pool gets those whose
+ * bounds do not exceed the batch's reach: the estimate of its FIRST_REACH-th
+ * nearest row, which is about its distance.  The codec leaves all others as soon as it
+ * knows that they are beyond (codec_bounds()).  When no bound within the least reach is
+ * left, the lists of that batch are read once more, and the rows between the old
+ * reach and a new one taken.  A row's bound has the same bits each time, and rows that
+ * the snapshot sees neither change nor move to other pages meanwhile: so each is
+ * taken once.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -54,6 +63,39 @@
 #define PREFETCH_PAGE	8
 #define PREFETCH_ROW	4
 
+/* rows of ivfpq whose bounds are found at once */
+#define CODE_PART		64
+/* of how many rows a batch's reach is to hold the estimates; when they are used up; then all */
+#define FIRST_REACH		32
+#define SECOND_REACH	512
+#define INITIAL_CANDIDATES	256
+
+/* Lists visited: what the codec must know to read them again */
+typedef struct VisitedList
+{
+	uint32		list;
+	double		distance;
+} VisitedList;
+
+/* A batch of ivfpq: lists visited[first] .. visited[end - 1] */
+typedef struct ScanBatch
+{
+	uint32		first;
+	uint32		end;
+	int			wanted;			/* FIRST_REACH, SECOND_REACH, 0: all rows */
+	double		reach;			/* the pool had every row whose bound is at most that */
+} ScanBatch;
+
+/* A row of the batch that is gathered, which was within its reach */
+typedef struct Candidate
+{
+	double		bound;
+	ItemPointerData tid;
+} Candidate;
+
+/* each doubles what was visited */
+#define MAX_BATCHES		34
+
 typedef struct IvfScanState
 {
 	MemoryContext context;		/* of all below; lives as long as the scan */
@@ -76,8 +118,20 @@ typedef struct IvfScanState
 	bool		all_exact;		/* ... for every row gathered, whatever its code says */
 	int			rerank_k;		/* so many at a time; 0: by their bounds */
 	int			made_exact;		/* of the rerank_k at hand */
-	double		width_recall;	/* estimates are as wide as this recall wants, or 0 ... */
-	float		width;			/* ... in units of the codec */
+	double		width_recall;	/* bounds are as wide as this recall wants */
+	VisitedList *lists_visited;
+	uint32		lists_size;		/* of lists_visited */
+	ScanBatch	batches[MAX_BATCHES];
+	int			nbatches;
+	ScanBatch  *batch;			/* the one that is gathered */
+	bool		again;			/* it is read once more ... */
+	double		beyond;			/* ... and rows up to here have been taken */
+	double		reach;			/* the least of all batches */
+	Candidate  *candidates;
+	int			candidates_size;
+	int			ncandidates;
+	double	   *nearest_estimates;	/* batch->wanted of them; a heap, farthest first */
+	int			nestimates;
 	Codec		codec;			/* ivfpq: of this scan, see start_codec() */
 	CodecQuery	coded;
 	float	   *centroid;		/* in the codec's space */
@@ -214,14 +268,17 @@ code_query(IvfScanState *state, const Codec *codec)
 {
 	float	   *work = unconstify(float *, state->coded.q);
 	float	   *value = palloc(sizeof(float) * codec->dim);
+	float		width;
 
 	for (int i = 0; i < codec->dim; i++)
 		value[i] = state->meta.metric == METRIC_L2 ? state->query[i] :
 			(float) (state->query[i] / state->query_norm);
 	codec_transform(codec, value, work);
-	codec_query_begin(&state->coded, codec, work, state->coded.scratch);
+	codec_query_begin(&state->coded, codec, &state->layout.codes, work, state->coded.scratch);
 	state->coded.floor = state->meta.code_floor;
-	state->width = state->width_recall > 0 ? ivf_width_for(&state->meta, state->width_recall) : 0;
+	width = ivf_width_for(&state->meta, state->width_recall);
+	state->coded.width = !state->exact || state->rerank_k > 0 ? 0 : width;
+	state->coded.first_width = ivf_first_width(&state->meta, width);
 	pfree(value);
 }
 
@@ -247,10 +304,17 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 	state->all_exact = state->exact && state->rerank_k == 0 &&
 		(search->probes > 0 ? search->probes >= state->meta.lists : search->target_recall >= 1);
 	/* with fewer probes set, the lists decide and not the codes */
-	state->width_recall = !state->exact || state->rerank_k > 0 ? 0 :
-		search->probes > 0 ? Max(search->target_recall, 0.99) : search->target_recall;
+	state->width_recall = search->probes > 0 ? Max(search->target_recall, 0.99) :
+		search->target_recall;
 	if (state->query == NULL)
 		return;
+
+	if (state->candidates == NULL)
+	{
+		state->candidates_size = INITIAL_CANDIDATES;
+		state->candidates = palloc(sizeof(Candidate) * state->candidates_size);
+		state->nearest_estimates = palloc(sizeof(double) * SECOND_REACH);
+	}
 
 	codec = ivf_codec(index, &state->meta);
 	/* a training between two rescans may have changed it */
@@ -262,14 +326,14 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 		MemoryContextReset(state->coded_context);
 		MemoryContextSwitchTo(state->coded_context);
 		make_room(state, codec);
-		if (codec->kind == CODEC_SQ8)
+		if (codec_lists_use_state(codec))
 			state->codec.state = palloc(sizeof(float) * codec_state_floats(codec));
 		MemoryContextSwitchTo(state->context);
 		state->coded_generation = state->meta.generation;
 	}
 	code_query(state, codec);
 
-	if (codec->kind == CODEC_SQ8)
+	if (codec_lists_use_state(codec))
 	{
 		float	   *kept = state->codec.state;
 
@@ -328,15 +392,19 @@ start_scan(IndexScanDesc scan, IvfScanState *state)
 		state->sums = palloc(sizeof(float) * state->sums_size);
 	}
 
-	ivf_search_options(index, state->layout.codes, &search);
+	ivf_search_options(index, state->layout.has_codes, &search);
 	state->iterative_scan = search.iterative_scan;
 	state->probes = Min(search.probes, state->meta.lists);
 	state->effort = ivf_effort_for(&state->meta, search.target_recall, NULL);
 	state->max_lists = Min(Max(search.max_probes, state->probes), state->meta.lists);
 	state->visited = 0;
+	state->nbatches = 0;
+	state->batch = NULL;
+	state->again = false;
+	state->reach = get_float8_infinity();
 	state->gathered = state->handed_out = state->dropped = 0;
 	state->last_distance = -get_float8_infinity();
-	if (state->layout.codes)
+	if (state->layout.has_codes)
 		start_codec(index, state, &search);
 	rank_lists(index, state);
 	state->started = true;
@@ -400,44 +468,166 @@ page_sums(IvfScanState *state, const char *rows, int n, const char *next_page)
 		}
 }
 
-/* Gather the rows of one page of ivfpq, meanwhile prefetching the page that comes next. */
+/* A row's estimate: when it is among the nearest wanted, reach no farther than these. */
+static void
+lower_reach(IvfScanState *state, double estimate)
+{
+	double	   *heap = state->nearest_estimates;
+	int			wanted = state->batch->wanted;
+	int			at;
+
+	/* of factors that are damaged */
+	if (unlikely(isnan(estimate)))
+		return;
+	if (state->nestimates < wanted)
+	{
+		for (at = state->nestimates++; at > 0 && heap[(at - 1) / 2] < estimate; at = (at - 1) / 2)
+			heap[at] = heap[(at - 1) / 2];
+		heap[at] = estimate;
+	}
+	else if (estimate < heap[0])
+	{
+		int			child;
+
+		for (at = 0; (child = 2 * at + 1) < wanted; at = child)
+		{
+			if (child + 1 < wanted && heap[child + 1] > heap[child])
+				child++;
+			if (heap[child] <= estimate)
+				break;
+			heap[at] = heap[child];
+		}
+		heap[at] = estimate;
+	}
+	if (state->nestimates == wanted)
+		state->batch->reach = heap[0];
+}
+
+/* Forget the candidates that are out of reach by now. */
+static void
+sift_candidates(IvfScanState *state)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < state->ncandidates; i++)
+		if (state->candidates[i].bound <= state->batch->reach)
+			state->candidates[kept++] = state->candidates[i];
+	state->ncandidates = kept;
+}
+
+/* Take row i of a page of ivfpq, whose bound is within reach, as far as is known. */
+static void
+gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, int i,
+		   double bound)
+{
+	ItemPointer tid = ivf_page_tid(page, &state->layout, i);
+
+	if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) == InvalidBlockNumber))
+		page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
+	if (!state->exact && state->iterative_scan == ITERATIVE_SCAN_STRICT &&
+		bound < state->last_distance)
+	{
+		state->dropped++;
+		return;
+	}
+	if (state->batch->wanted == 0)
+	{
+		pool_add(state->pool, bound, tid);
+		return;
+	}
+	if (state->ncandidates == state->candidates_size)
+	{
+		sift_candidates(state);
+		if (state->ncandidates > state->candidates_size / 2)
+		{
+			state->candidates_size *= 2;
+			state->candidates = repalloc_huge(state->candidates,
+											  sizeof(Candidate) * state->candidates_size);
+		}
+	}
+	state->candidates[state->ncandidates].bound = bound;
+	state->candidates[state->ncandidates++].tid = *tid;
+}
+
+/* The codec's measure of the batch's reach, for the rows of a page */
+static float
+reach_of_codes(const IvfScanState *state, Page page, int n)
+{
+	double		reach = state->batch->reach;
+	float		norm;
+
+	if (!state->layout.has_norms)
+		return nextafterf((float) reach, INFINITY);
+	/* of the row whose estimate may be the largest: of the longest, if it need be less than 2 */
+	norm = *ivf_page_norms(page, &state->layout, 0);
+	for (int i = 1; i < n; i++)
+	{
+		float		other = *ivf_page_norms(page, &state->layout, i);
+
+		norm = reach < 0 ? Max(norm, other) : Min(norm, other);
+	}
+	if (!(norm > 0) || isinf(reach))
+		return INFINITY;
+	reach = 2 + 2 * reach / norm;
+	if (!(fabs(reach) < FLT_MAX / 2))
+		return INFINITY;
+	return (float) reach + 8 * FLT_EPSILON * (float) (1 + fabs(reach));
+}
+
+/*
+ * Take the rows of one page of ivfpq that are within reach, meanwhile prefetching
+ * the page that comes next.
+ */
 static void
 gather_codes(Relation index, IvfScanState *state, BlockNumber blkno, Page page, int n,
 			 const char *next_page)
 {
 	const IvfLayout *layout = &state->layout;
-	int			parts = Min(n, PREFETCH_PARTS);
-	bool		keep_order = !state->exact && state->iterative_scan == ITERATIVE_SCAN_STRICT;
+	int			parts = (n + CODE_PART - 1) / CODE_PART;
+	float		reach = INFINITY;
 
 	if (state->query == NULL || state->all_exact)
-		memset(state->sums, 0, sizeof(float) * n);
-	else
-		for (int part = 0; part < parts; part++)
-		{
-			int			first = n * part / parts;
-			int			count = n * (part + 1) / parts - first;
-
-			page_prefetch_part(next_page, part, parts);
-			codec_estimate(&state->coded, state->width, ivf_page_codes(page, layout, first),
-						   ivf_page_factors(page, layout, first), count, state->sums + first);
-		}
-	state->gathered += n;
-	for (int i = 0; i < n; i++)
 	{
-		ItemPointer tid = ivf_page_tid(page, layout, i);
-		double		bound = state->sums[i];
+		/* nothing is less than -Infinity: so they come in the order of the table */
+		for (int i = 0; i < n; i++)
+			gather_row(index, state, blkno, page, i,
+					   state->all_exact ? -get_float8_infinity() :
+					   layout->has_norms ? -*ivf_page_norms(page, layout, i) : 0);
+		return;
+	}
 
-		if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) == InvalidBlockNumber))
-			page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
-		/* nothing is less: so they come in the order of the table */
-		if (state->all_exact)
-			bound = -get_float8_infinity();
-		else if (layout->has_norms)
-			bound = (bound / 2 - 1) * *ivf_page_norms(page, layout, i);
-		if (keep_order && bound < state->last_distance)
-			state->dropped++;
-		else
-			pool_add(state->pool, bound, tid);
+	if (n > 0)
+		reach = reach_of_codes(state, page, n);
+	for (int part = 0; part < parts; part++)
+	{
+		int			first = part * CODE_PART;
+		float		bounds[CODE_PART];
+		int			below[CODE_PART];
+		int			count;
+
+		page_prefetch_part(next_page, part, parts);
+		count = codec_bounds(&state->coded, ivf_page_codes(page, layout), first,
+							 Min(CODE_PART, n - first), reach, bounds, below);
+		for (int j = 0; j < count; j++)
+		{
+			int			i = first + below[j];
+			double		bound = bounds[below[j]];
+			double		norm = layout->has_norms ? *ivf_page_norms(page, layout, i) : 0;
+
+			if (layout->has_norms)
+				bound = (bound / 2 - 1) * norm;
+			if (bound > state->batch->reach)
+				continue;
+			if (state->batch->wanted > 0)
+			{
+				double		estimate = codec_estimate(&state->coded, ivf_page_codes(page, layout), i,
+													  bounds[below[j]]);
+
+				lower_reach(state, layout->has_norms ? (estimate / 2 - 1) * norm : estimate);
+			}
+			if (!state->again || bound > state->beyond)
+				gather_row(index, state, blkno, page, i, bound);
+		}
 	}
 }
 
@@ -461,13 +651,11 @@ bound_distance(const IvfScanState *state, double bound)
 	pg_unreachable();
 }
 
-/* Let the codec know which list comes. */
+/* Let the codec know which list comes, and how far its centroid is. */
 static void
-enter_list(Relation index, IvfScanState *state, uint32 list)
+enter_list(Relation index, IvfScanState *state, uint32 list, double base)
 {
-	double		base = state->next_distance;
-
-	if (!state->layout.codes || state->query == NULL)
+	if (!state->layout.has_codes || state->query == NULL)
 		return;
 	if (state->beside)
 	{
@@ -486,15 +674,16 @@ enter_list(Relation index, IvfScanState *state, uint32 list)
 
 /* Gather the rows of one list; beside it, those that a training did not copy there. */
 static void
-visit_list(Relation index, IvfScanState *state, uint32 list)
+visit_list(Relation index, IvfScanState *state, uint32 list, double distance)
 {
 	uint32		row_size = state->meta.row_size;
 	IvfCursor	cursor;
 	Buffer		buf;
 
-	enter_list(index, state, list);
+	enter_list(index, state, list, distance);
 	ivf_cursor_start(index, &cursor, &state->meta, list);
-	state->rows_before += cursor.rows;
+	if (!state->again)
+		state->rows_before += cursor.rows;
 	while ((buf = ivf_cursor_next(index, &cursor)) != InvalidBuffer)
 	{
 		Page		page = BufferGetPage(buf);
@@ -507,9 +696,11 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 			page_release(buf);
 			continue;
 		}
-		if (state->layout.codes)
+		if (state->layout.has_codes)
 		{
 			gather_codes(index, state, blkno, page, n, page_guess(index, cursor.block));
+			if (!state->again)
+				state->gathered += n;
 			page_release(buf);
 			continue;
 		}
@@ -541,6 +732,18 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 	}
 }
 
+/* A batch of ivfpq begins; or, again, is read once more for the rows beyond its reach. */
+static void
+begin_batch(IvfScanState *state, ScanBatch *batch, int wanted, bool again)
+{
+	state->batch = batch;
+	state->again = again;
+	state->beyond = again ? batch->reach : 0;
+	batch->wanted = wanted;
+	batch->reach = get_float8_infinity();
+	state->ncandidates = state->nestimates = 0;
+}
+
 /*
  * A training copies rows into new lists, and this scan began while it did: it
  * reads the old lists, which stay as they were, and here what came since.  A row
@@ -549,7 +752,8 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
  * and no measurement says yet which of these lists are worth it: all of them.
  *
  * The new lists may have another codec, so this is a scan of its own that gathers
- * into the same pool.  It leaves the relation cache to the old ones.
+ * into the same pool.  It leaves the relation cache to the old ones.  As it ends here
+ * it has no reach: all its rows go to the pool, and extend_reach() need not come back.
  */
 static void
 visit_next_generation(Relation index, IvfScanState *state)
@@ -558,13 +762,16 @@ visit_next_generation(Relation index, IvfScanState *state)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	IvfScanState *next = palloc(sizeof(IvfScanState));
+	ScanBatch	all;
 
 	*next = *state;
 	next->beside = true;
 	ivf_meta_take_next(&next->meta);
 	ivf_layout(&next->meta, &next->layout);
 	next->sums = palloc(sizeof(float) * next->layout.max_rows);
-	if (next->layout.codes && next->query != NULL)
+	if (next->layout.has_codes)
+		begin_batch(next, &all, 0, false);
+	if (next->layout.has_codes && next->query != NULL)
 	{
 		ivf_codec_open(index, &next->meta, &next->codec);
 		make_room(next, &next->codec);
@@ -574,7 +781,7 @@ visit_next_generation(Relation index, IvfScanState *state)
 	MemoryContextSwitchTo(old);
 
 	for (uint32 list = 0; list < next->meta.lists; list++)
-		visit_list(index, next, list);
+		visit_list(index, next, list, 0);
 	state->gathered = next->gathered;
 	state->dropped = next->dropped;
 	MemoryContextDelete(context);
@@ -593,6 +800,37 @@ in_first_batch(const IvfScanState *state)
 					  state->next_distance) <= state->effort;
 }
 
+/* What the batch at hand has taken goes to the pool. */
+static void
+end_batch(IvfScanState *state)
+{
+	if (state->batch != NULL)
+	{
+		sift_candidates(state);
+		for (int i = 0; i < state->ncandidates; i++)
+			pool_add(state->pool, state->candidates[i].bound, &state->candidates[i].tid);
+		state->reach = get_float8_infinity();
+		for (int i = 0; i < state->nbatches; i++)
+			state->reach = Min(state->reach, state->batches[i].reach);
+	}
+	pool_end_batch(state->pool);
+}
+
+/* Remember a list that is visited, so that it can be visited once more. */
+static void
+remember_list(IvfScanState *state, uint32 list, double distance)
+{
+	if (state->visited == state->lists_size)
+	{
+		state->lists_size = Max(2 * state->lists_size, 64);
+		state->lists_visited = state->lists_visited == NULL ?
+			MemoryContextAlloc(state->context, sizeof(VisitedList) * state->lists_size) :
+			repalloc(state->lists_visited, sizeof(VisitedList) * state->lists_size);
+	}
+	state->lists_visited[state->visited].list = list;
+	state->lists_visited[state->visited].distance = distance;
+}
+
 /* Gather the next batch of lists; false when there is none left. */
 static bool
 next_batch(Relation index, IvfScanState *state)
@@ -606,17 +844,64 @@ next_batch(Relation index, IvfScanState *state)
 	if (end >= state->meta.lists / FINISH_SHARE)
 		end = state->meta.lists;
 
+	if (state->layout.has_codes)
+	{
+		ScanBatch  *batch = &state->batches[state->nbatches++];
+
+		Assert(state->nbatches <= MAX_BATCHES);
+		batch->first = state->visited;
+		begin_batch(state, batch,
+					state->query == NULL || state->all_exact || state->rerank_k > FIRST_REACH ?
+					0 : FIRST_REACH, false);
+	}
 	if (first && state->meta.next_generation != 0)
 		visit_next_generation(index, state);
 	while (state->has_next && state->visited < state->max_lists &&
 		   (first ? in_first_batch(state) : state->visited < end))
 	{
-		visit_list(index, state, state->next_list);
+		visit_list(index, state, state->next_list, state->next_distance);
+		if (state->layout.has_codes)
+			remember_list(state, state->next_list, state->next_distance);
 		state->visited++;
 		advance_list(state);
 	}
-	pool_end_batch(state->pool);
+	if (state->batch != NULL)
+		state->batch->end = state->visited;
+	end_batch(state);
 	return true;
+}
+
+/* Read the lists of the batch with the least reach once more, and take farther rows. */
+static void
+extend_reach(Relation index, IvfScanState *state)
+{
+	ScanBatch  *batch = state->batches;
+
+	for (int i = 1; i < state->nbatches; i++)
+		if (state->batches[i].reach < batch->reach)
+			batch = &state->batches[i];
+	begin_batch(state, batch, batch->wanted == FIRST_REACH ? SECOND_REACH : 0, true);
+	for (uint32 i = batch->first; i < batch->end; i++)
+		visit_list(index, state, state->lists_visited[i].list,
+				   state->lists_visited[i].distance);
+	end_batch(state);
+}
+
+/* The next row in the order of the bounds; false: gather more. */
+static bool
+next_bound(Relation index, IvfScanState *state, double *bound, ItemPointer tid)
+{
+	for (;;)
+	{
+		double		least;
+		bool		pending = pool_peek(state->pool, &least);
+
+		if (pending && !(least > state->reach))
+			return pool_pop(state->pool, bound, tid);
+		if (isinf(state->reach))
+			return pending && pool_pop(state->pool, bound, tid);
+		extend_reach(index, state);
+	}
 }
 
 /* The next row of ivfpq in the order of exact distances; false: gather more. */
@@ -631,6 +916,12 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, ItemPointe
 		bool		pending = pool_peek(state->pool, &bound);
 		ItemPointer ahead;
 
+		/* rows beyond the reach are not in the pool, but pending */
+		if (!isinf(state->reach) && (!pending || bound > state->reach))
+		{
+			pending = true;
+			bound = state->reach;
+		}
 		if (ivf_rerank_nearest(state->rerank, &exact))
 		{
 			if (!pending ||
@@ -646,7 +937,9 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, ItemPointe
 		}
 
 		CHECK_FOR_INTERRUPTS();
-		(void) pool_pop(state->pool, &bound, tid);
+		/* there may be none beyond the reach */
+		if (!next_bound(scan->indexRelation, state, &bound, tid))
+			continue;
 		if ((ahead = pool_ahead(state->pool, PREFETCH_ROW)) != NULL)
 			heap_prefetch_row(scan, ahead);
 		if ((ahead = pool_ahead(state->pool, PREFETCH_PAGE)) != NULL)
@@ -693,7 +986,7 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 			continue;
 
 		if (state->exact ? next_exact(scan, state, &distance, &tid) :
-			pool_pop(state->pool, &distance, &tid))
+			next_bound(scan->indexRelation, state, &distance, &tid))
 			break;
 		if (!next_batch(scan->indexRelation, state))
 			return false;

@@ -612,10 +612,14 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 		ItemPointerData tid = *ivf_page_tid(page, layout, i);
 		BlockNumber tid_block = ItemPointerGetBlockNumberNoCheck(&tid);
 		OffsetNumber tid_offset = ItemPointerGetOffsetNumberNoCheck(&tid);
-		const float *factors = ivf_page_factors(page, layout, i);
+		float		factors[CODEC_MAX_FACTORS];
 		bool		sound = true;
 
-		for (int j = 0; j < layout->nfactors; j++)
+		/* TID, norm, factors, code */
+		ivf_page_get_row(page, layout, i, view->code);
+		memcpy(factors, view->code + layout->row_size - codec_record_size(&layout->codec),
+			   sizeof(float) * layout->codec.nfactors);
+		for (int j = 0; j < layout->codec.nfactors; j++)
 			sound &= isfinite(factors[j]);
 		if (layout->has_norms)
 			sound &= isfinite(*ivf_page_norms(page, layout, i)) &&
@@ -632,7 +636,6 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 		}
 		if (are_copies(ivf, page))
 			continue;
-		ivf_page_get_row(page, layout, i, view->code);
 		check_row(check, &tid, (uint64) (view - ivf->views) << VIEW_SHIFT | (uint64) list << 32 |
 				  hash_bytes((unsigned char *) view->code + sizeof(ItemPointerData),
 							 layout->row_size - sizeof(ItemPointerData)),

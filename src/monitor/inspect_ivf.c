@@ -136,8 +136,8 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	Datum		efforts[IVF_NUM_TARGETS];
 	Datum		probes[IVF_NUM_TARGETS];
 	Datum		widths[IVF_NUM_TARGETS];
-	Datum		values[26];
-	bool		nulls[26] = {0};
+	Datum		values[27];
+	bool		nulls[27] = {0};
 
 	memcpy(meta, IvfPageGetMeta(page), sizeof(IvfMetaPageData));
 	ntargets = Min(meta->num_targets, IVF_NUM_TARGETS);
@@ -170,22 +170,23 @@ ivf_metapage_info(PG_FUNCTION_ARGS)
 	values[17] = Int64GetDatum((int64) meta->code_parts);
 	values[18] = PointerGetDatum(extents_text(&meta->code, Min(meta->code_extents, 1)));
 	values[19] = Float4GetDatum(meta->code_error);
-	values[20] = Float4GetDatum(meta->code_floor);
-	values[21] = floats_datum(widths, ntargets);
-	for (int i = 16; i < 22; i++)
+	values[20] = Float4GetDatum(meta->first_error);
+	values[21] = Float4GetDatum(meta->code_floor);
+	values[22] = floats_datum(widths, ntargets);
+	for (int i = 16; i < 23; i++)
 		nulls[i] = meta->codec == CODEC_NONE;
-	values[22] = Int64GetDatum((int64) meta->next_generation);
-	values[23] = Int64GetDatum((int64) meta->next_lists);
-	nulls[22] = nulls[23] = meta->next_generation == 0;
-	values[24] = Int64GetDatum((int64) meta->retired_generation);
-	nulls[24] = meta->retired_xid == 0;
+	values[23] = Int64GetDatum((int64) meta->next_generation);
+	values[24] = Int64GetDatum((int64) meta->next_lists);
+	nulls[23] = nulls[24] = meta->next_generation == 0;
+	values[25] = Int64GetDatum((int64) meta->retired_generation);
+	nulls[25] = meta->retired_xid == 0;
 
 	flaw = IvfPageUsed(page) != sizeof(IvfMetaPageData) ?
 		"The content has not the length of a metapage." :
 		ivf_meta_flaw(meta, MaxBlockNumber);
 	if (flaw)
-		values[25] = CStringGetTextDatum(flaw);
-	nulls[25] = flaw == NULL;
+		values[26] = CStringGetTextDatum(flaw);
+	nulls[26] = flaw == NULL;
 	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
 }
 
@@ -318,7 +319,10 @@ ivf_code_items(PG_FUNCTION_ARGS)
 				 errhint("Pass block 0 of the same index; for ivfflat there is ivf_page_items().")));
 	if (meta->next_generation != 0 && IvfPageGetOpaque(page)->generation == meta->next_generation)
 		ivf_meta_take_next(meta);
-	ivf_layout(meta, &layout);
+	if (meta->retired_xid != 0 && IvfPageGetOpaque(page)->generation == meta->retired_generation)
+		ivf_retired_layout(meta, &layout);
+	else
+		ivf_layout(meta, &layout);
 	n = IvfPageGetOpaque(page)->rows;
 	if (IvfPageUsed(page) != layout.end || n > layout.max_rows)
 		ereport(ERROR,
@@ -329,19 +333,22 @@ ivf_code_items(PG_FUNCTION_ARGS)
 	monitor_begin_rows(fcinfo);
 	for (int i = 0; i < n; i++)
 	{
-		bytea	   *code = palloc(VARHDRSZ + layout.code_size);
+		const Codec *codec = &layout.codec;
+		char	   *record = palloc(codec_record_size(codec));
+		bytea	   *code = palloc(VARHDRSZ + codec->code_size);
 		Datum		factors[CODEC_MAX_FACTORS];
 		Datum		values[5];
 		bool		nulls[5] = {0};
 
-		for (int j = 0; j < layout.nfactors; j++)
-			factors[j] = Float4GetDatum(ivf_page_factors(page, &layout, i)[j]);
-		SET_VARSIZE(code, VARHDRSZ + layout.code_size);
-		memcpy(VARDATA(code), ivf_page_codes(page, &layout, i), layout.code_size);
+		codec_get(codec, &layout.codes, ivf_page_codes(page, &layout), i, record);
+		for (int j = 0; j < codec->nfactors; j++)
+			factors[j] = Float4GetDatum(((float *) record)[j]);
+		SET_VARSIZE(code, VARHDRSZ + codec->code_size);
+		memcpy(VARDATA(code), record + sizeof(float) * codec->nfactors, codec->code_size);
 
 		values[0] = Int32GetDatum(i + 1);
 		values[1] = PointerGetDatum(ivf_page_tid(page, &layout, i));
-		values[2] = floats_datum(factors, layout.nfactors);
+		values[2] = floats_datum(factors, codec->nfactors);
 		nulls[3] = !layout.has_norms;
 		values[3] = Float4GetDatum(layout.has_norms ? *ivf_page_norms(page, &layout, i) : 0);
 		values[4] = PointerGetDatum(code);

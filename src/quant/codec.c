@@ -11,6 +11,17 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel/kernel.h"
+
+/* Rows whose bounds are computed at once: whole blocks */
+#define BATCH	(2 * FASTSCAN_ROWS)
+
+/* Bytes of rests that are brought together at once, but one at least */
+#define REST_BYTES	8192
+
+/* Groups of the codes that have blocks: those of more would fit no page. */
+#define MAX_GROUPS	512
+
 /* Least share of a residual that pq's code must reach along it */
 #define MIN_ALONG	0.1
 
@@ -38,19 +49,23 @@ codec_init(Codec *codec, CodecKind kind, int dim, int bits, int m, uint64_t seed
 				return false;
 			codec->pq = (PqShape) {dim, m, bits};
 			codec->nfactors = 2;
-			codec->code_size = pq_code_size(&codec->pq);
+			codec->code_size = codec->first_size = pq_code_size(&codec->pq);
+			codec->groups = bits == 4 && m <= MAX_GROUPS ? m : 0;
 			return true;
 		case CODEC_RABITQ:
 			if ((bits != 1 && bits != 2 && bits != 4) || m != 0)
 				return false;
 			codec->work_dim = rotation_padded(dim);
-			codec->nfactors = 2;
+			codec->nfactors = bits == 1 ? 2 : 3;
 			codec->code_size = rabitq_code_size(codec->work_dim, bits);
+			codec->first_size = rabitq_code_size(codec->work_dim, 1);
+			codec->rest_size = codec->code_size - codec->first_size;
+			codec->groups = codec->work_dim / 4 <= MAX_GROUPS ? codec->work_dim / 4 : 0;
 			return true;
 		case CODEC_SQ8:
 			if (bits != 8 || m != 0)
 				return false;
-			codec->code_size = dim;
+			codec->code_size = codec->first_size = dim;
 			return true;
 		case CODEC_NONE:
 			break;
@@ -150,9 +165,22 @@ codec_encode(const Codec *codec, const float *x, const float *c, float *scratch,
 	switch (codec->kind)
 	{
 		case CODEC_RABITQ:
-			rabitq_encode(residual, codec->zeros, NULL, codec->work_dim, codec->work_dim,
-						  codec->bits, RABITQ_L2, code, (RabitqFactor *) factors);
-			break;
+			{
+				RabitqFactor factor;
+
+				rabitq_encode(residual, codec->zeros, NULL, codec->work_dim, codec->work_dim,
+							  codec->bits, RABITQ_L2, code, &factor);
+				factors[0] = factor.add;
+				factors[codec->nfactors - 1] = factor.mul;
+				if (codec->bits > 1)
+				{
+					/* |r|^2, which is add, is the same; so is the code, which is there already */
+					rabitq_encode(residual, codec->zeros, NULL, codec->work_dim, codec->work_dim,
+								  1, RABITQ_L2, (uint8_t *) decoded, &factor);
+					factors[1] = factor.mul;
+				}
+				break;
+			}
 		case CODEC_PQ:
 			{
 				double		rr = 0;
@@ -170,7 +198,7 @@ codec_encode(const Codec *codec, const float *x, const float *c, float *scratch,
 				}
 				/* a code that says next to nothing of r: leave it at |r|^2 */
 				k = along > rr * MIN_ALONG ? rr / along : 0;
-				factors[0] = to_factor(rr + 2 * k * centre);
+				factors[0] = to_factor(rr + (codec->groups > 0 ? 0 : 2 * k * centre));
 				factors[1] = to_factor(-2 * k);
 				break;
 			}
@@ -193,13 +221,14 @@ codec_quantisation_error(const Codec *codec, const float *x, const float *c,
 	codec_encode(codec, x, c, scratch, code, factors);
 	if (codec->kind == CODEC_RABITQ)
 	{
+		float		mul = factors[codec->nfactors - 1];	/* of the whole code */
 		double		along;		/* <u, r> = |r|^2 / k */
 
 		for (int d = 0; d < codec->work_dim; d++)
 			error += (double) residual[d] * residual[d];
-		if (!(factors[1] < 0))
+		if (!(mul < 0))
 			return error;
-		along = -2 * error / factors[1];
+		along = -2 * error / mul;
 		error -= along * along / rabitq_code_normsq(code, codec->work_dim, codec->bits);
 		return error > 0 ? error : 0;
 	}
@@ -216,11 +245,99 @@ codec_quantisation_error(const Codec *codec, const float *x, const float *c,
 	return error;
 }
 
+/* -------------------------------------------------------------------- areas */
+
+void
+codec_area(const Codec *codec, int most, CodecArea *area)
+{
+	area->blocks = codec->groups > 0 ? most / FASTSCAN_ROWS : 0;
+	area->rows = codec->kind == CODEC_PQ && area->blocks > 0 ? area->blocks * FASTSCAN_ROWS : most;
+	area->third_at = sizeof(float) * (codec->nfactors < 2 ? codec->nfactors : 2) * area->rows;
+	area->blocks_at = sizeof(float) * codec->nfactors * area->rows;
+	area->loose_at = area->blocks_at + fastscan_block_size(codec->groups) * area->blocks;
+	area->rest_at = area->loose_at + codec->first_size * (area->rows - area->blocks * FASTSCAN_ROWS);
+	area->size = area->rest_at + codec->rest_size * area->rows;
+}
+
+/* The block of a row, or NULL: it is loose. */
+static inline uint8_t *
+block_of(const Codec *codec, const CodecArea *area, const void *base, int row)
+{
+	return row >= area->blocks * FASTSCAN_ROWS ? NULL :
+		(uint8_t *) base + area->blocks_at +
+		(size_t) (row / FASTSCAN_ROWS) * fastscan_block_size(codec->groups);
+}
+
+static inline uint8_t *
+loose_code(const Codec *codec, const CodecArea *area, const void *base, int row)
+{
+	return (uint8_t *) base + area->loose_at +
+		(size_t) (row - area->blocks * FASTSCAN_ROWS) * codec->first_size;
+}
+
+static inline uint8_t *
+rest_of(const Codec *codec, const CodecArea *area, const void *base, int row)
+{
+	return (uint8_t *) base + area->rest_at + (size_t) row * codec->rest_size;
+}
+
+static inline float *
+two_factors(const void *base, int row)
+{
+	return (float *) base + 2 * (size_t) row;
+}
+
+static inline float *
+third_factor(const CodecArea *area, const void *base, int row)
+{
+	return (float *) ((char *) base + area->third_at) + row;
+}
+
+void
+codec_put(const Codec *codec, const CodecArea *area, void *to, int row, const void *record)
+{
+	const uint8_t *code = (const uint8_t *) record + sizeof(float) * codec->nfactors;
+	uint8_t    *block = block_of(codec, area, to, row);
+
+	if (codec->nfactors > 0)
+		memcpy(two_factors(to, row), record, 2 * sizeof(float));
+	if (codec->nfactors > 2)
+		memcpy(third_factor(area, to, row), (const char *) record + 2 * sizeof(float), sizeof(float));
+	if (block != NULL)
+		fastscan_replace(block, codec->groups, row % FASTSCAN_ROWS, code);
+	else
+		memcpy(loose_code(codec, area, to, row), code, codec->first_size);
+	memcpy(rest_of(codec, area, to, row), code + codec->first_size, codec->rest_size);
+}
+
+void
+codec_get(const Codec *codec, const CodecArea *area, const void *from, int row, void *record)
+{
+	uint8_t    *code = (uint8_t *) record + sizeof(float) * codec->nfactors;
+	const uint8_t *block = block_of(codec, area, from, row);
+
+	if (codec->nfactors > 0)
+		memcpy(record, two_factors(from, row), 2 * sizeof(float));
+	if (codec->nfactors > 2)
+		memcpy((char *) record + 2 * sizeof(float), third_factor(area, from, row), sizeof(float));
+	if (block != NULL)
+		fastscan_unpack(block, codec->groups, row % FASTSCAN_ROWS, code);
+	else
+		memcpy(code, loose_code(codec, area, from, row), codec->first_size);
+	memcpy(code + codec->first_size, rest_of(codec, area, from, row), codec->rest_size);
+}
+
 /* ------------------------------------------------------------------ queries */
 
-/* Memory: residual | pq's tables, or rabitq's levels. */
-size_t
-codec_query_memory(const Codec *codec)
+static size_t
+rest_bytes(const Codec *codec)
+{
+	return codec->rest_size > REST_BYTES ? codec->rest_size : codec->rest_size > 0 ? REST_BYTES : 0;
+}
+
+/* Memory: residual | pq's tables, or rabitq's levels | look-ups of blocks | rests. */
+static size_t
+query_offsets(const Codec *codec, size_t *look_ups, size_t *rest)
 {
 	size_t		size = aligned(sizeof(float) * codec->work_dim);
 
@@ -228,41 +345,88 @@ codec_query_memory(const Codec *codec)
 		size += sizeof(float) * pq_table_floats(&codec->pq);
 	else if (codec->kind == CODEC_RABITQ)
 		size += rabitq_query_size(codec->work_dim);
-	return size;
+	*look_ups = aligned(size);
+	*rest = aligned(*look_ups + (codec->groups > 0 ? fastscan_query_size(codec->groups) : 0));
+	return *rest + rest_bytes(codec);
+}
+
+size_t
+codec_query_memory(const Codec *codec)
+{
+	size_t		look_ups;
+	size_t		rest;
+
+	return query_offsets(codec, &look_ups, &rest);
 }
 
 void
-codec_query_begin(CodecQuery *query, const Codec *codec, const float *q, void *memory)
+codec_query_begin(CodecQuery *query, const Codec *codec, const CodecArea *area,
+				  const float *q, void *memory)
 {
-	void	   *rest = (char *) memory + aligned(sizeof(float) * codec->work_dim);
+	size_t		look_ups;
+	size_t		rest;
 
+	(void) query_offsets(codec, &look_ups, &rest);
 	query->codec = codec;
-	query->floor = 0;
+	query->area = *area;
 	query->q = q;
+	query->width = query->first_width = query->floor = 0;
 	query->scratch = memory;
-	query->tables = rest;
-	query->levels = rest;
-	if (codec->kind == CODEC_PQ)
+	query->tables = query->levels = (char *) memory + aligned(sizeof(float) * codec->work_dim);
+	query->look_ups = (char *) memory + look_ups;
+	query->rest = (uint8_t *) memory + rest;
+	if (codec->kind == CODEC_PQ && codec->groups == 0)
 		pq_tables_ip(&codec->pq, codec->state, q, query->tables);
+}
+
+/*
+ * rabitq takes a width off by the integers that estimates are made of: whole
+ * steps, rounded up.
+ */
+#define MAX_STEPS	(1 << 30)
+
+static int32_t
+whole_steps(float width, float step)
+{
+	double		steps = step > 0 ? ceil((double) width / step) : 0;
+
+	return steps < MAX_STEPS ? (int32_t) steps : MAX_STEPS;
 }
 
 void
 codec_query_list(CodecQuery *query, const float *c, float base)
 {
 	const Codec *codec = query->codec;
+	float		first_width = codec_has_first(codec) ? query->first_width : query->width;
 
 	query->base = base > 0 ? base : 0;
 	query->spread = sqrtf(query->base);
-	if (codec->kind == CODEC_PQ)
+	if (codec->kind == CODEC_PQ && codec->groups == 0)
 		return;
 	for (int d = 0; d < codec->work_dim; d++)
 		query->scratch[d] = query->q[d] - c[d];
-	if (codec->kind == CODEC_RABITQ)
-		rabitq_query_prepare(&query->rabitq, query->scratch, codec->work_dim, codec->bits,
-							 query->levels);
-	else
+	if (codec->kind == CODEC_PQ)
+	{
+		pq_tables_ip(&codec->pq, codec->state, query->scratch, query->tables);
+		if (query->area.blocks > 0)
+			fastscan_query_tables(&query->scan, query->tables, codec->groups, query->look_ups);
+		return;
+	}
+	if (codec->kind == CODEC_SQ8)
+	{
 		query->sq8_base = sq8_query_l2sq(&codec->range, query->scratch, query->scratch);
+		return;
+	}
+	rabitq_query_prepare(&query->rabitq, query->scratch, codec->work_dim, 1, query->levels);
+	query->steps = whole_steps(query->width * query->spread, query->rabitq.step);
+	query->first_steps = whole_steps(first_width * query->spread, query->rabitq.step);
+	if (query->area.blocks == 0)
+		return;
+	fastscan_query_rabitq(&query->scan, &query->rabitq, query->look_ups);
+	query->scan.start += query->first_steps;
 }
+
+/* ------------------------------------------------------------------- bounds */
 
 /* Within bounds; a NaN is as near as can be: to be looked at closely. */
 static inline float
@@ -271,48 +435,214 @@ positive(float value)
 	return value > 0 ? value < FLT_MAX ? value : FLT_MAX : 0;
 }
 
-void
-codec_estimate(const CodecQuery *query, float width, const uint8_t *codes,
-			   const float *factors, int n, float *out)
+/* How many of n rows from `first` on lie in blocks. */
+static inline int
+in_blocks(const CodecArea *area, int first, int n)
+{
+	int			most = area->blocks * FASTSCAN_ROWS - first;
+
+	return most < 0 ? 0 : most < n ? most : n;
+}
+
+static inline int
+blocks_for(int rows)
+{
+	return (rows + FASTSCAN_ROWS - 1) / FASTSCAN_ROWS;
+}
+
+/* out[chosen[j]]: raised to what the whole code says; dots: of the first planes */
+static void
+whole_codes(const CodecQuery *query, const void *area, int first, const int *chosen, int n,
+			const int32_t *dots, float *out)
 {
 	const Codec *codec = query->codec;
+	int			planes = codec->bits - 1;
+	int			most = (int) (rest_bytes(codec) / codec->rest_size);
 
-	switch (codec->kind)
+	if (most > BATCH)
+		most = BATCH;
+	while (n > 0)
 	{
-		case CODEC_RABITQ:
-			rabitq_estimate(&query->rabitq, query->base, codes, (const RabitqFactor *) factors,
-							n, out);
-			width *= query->spread;
-			if (width > 0)
-				for (int i = 0; i < n; i++)
-					out[i] += width * factors[2 * i + 1];	/* mul <= 0 */
-			return;
-		case CODEC_PQ:
-			/* the tables are of -<q, r'> */
-			pq_estimate(&codec->pq, query->tables, 0, codes, n, out);
-			for (int i = 0; i < n; i++)
-				out[i] = query->base + factors[2 * i] - factors[2 * i + 1] * out[i];
-			break;
-		case CODEC_SQ8:
-			sq8_estimate_l2sq(&codec->range, query->scratch, query->sq8_base, codes, n, out);
-			break;
-		case CODEC_NONE:
-			return;
+		int			now = n < most ? n : most;
+		int32_t		parts[BATCH * 3];
+		int32_t		sums[BATCH];
+		RabitqFactor factors[BATCH];
+		float		bounds[BATCH];
+
+		for (int j = 0; j < now; j++)
+			memcpy(query->rest + j * codec->rest_size,
+				   rest_of(codec, &query->area, area, first + chosen[j]), codec->rest_size);
+		/* planes of 1 bit, worth half as much each time */
+		rabitq_dots(&query->rabitq, query->rest, now * planes, parts);
+		for (int j = 0; j < now; j++)
+		{
+			int			row = first + chosen[j];
+			int32_t		sum = dots[chosen[j]] - query->first_steps;
+
+			for (int p = 0; p < planes; p++)
+				sum = 2 * sum + parts[j * planes + p];
+			sums[j] = sum + query->steps;
+			factors[j].add = two_factors(area, row)[0];
+			factors[j].mul = *third_factor(&query->area, area, row);
+		}
+		kernel->code_estimate(sums, &factors[0].add, now, query->rabitq.step, query->base, bounds);
+		for (int j = 0; j < now; j++)
+			if (bounds[j] > out[chosen[j]])
+				out[chosen[j]] = bounds[j];
+		chosen += now;
+		n -= now;
+	}
+}
+
+/* below: the numbers of those of n values that are below limit; returns how many */
+static int
+find_below(const float *values, int n, float limit, int *below)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		below[count] = i;
+		count += values[i] < limit;
+	}
+	return count;
+}
+
+static int
+rabitq_bounds(const CodecQuery *query, const void *area, int first, int n, float limit,
+			  float *out, int *below)
+{
+	const Codec *codec = query->codec;
+	int			packed = in_blocks(&query->area, first, n);
+	int32_t		dots[BATCH];
+	int			count;
+	int			kept = 0;
+
+	if (packed > 0)
+		fastscan_scan(&query->scan, 0, codec->groups, block_of(codec, &query->area, area, first),
+					  fastscan_block_size(codec->groups), blocks_for(packed), dots);
+	if (packed < n)
+	{
+		rabitq_dots(&query->rabitq, loose_code(codec, &query->area, area, first + packed),
+					n - packed, dots + packed);
+		for (int i = packed; i < n; i++)
+			dots[i] += query->first_steps;
+	}
+	kernel->code_estimate(dots, two_factors(area, first), n, query->rabitq.step, query->base, out);
+	count = find_below(out, n, limit, below);
+	if (count == 0 || !codec_has_first(codec))
+		return count;
+	whole_codes(query, area, first, below, count, dots, out);
+	for (int j = 0; j < count; j++)
+		if (out[below[j]] < limit)
+			below[kept++] = below[j];
+	return kept;
+}
+
+static int
+other_bounds(const CodecQuery *query, const void *area, int first, int n, float limit,
+			 float *out, int *below)
+{
+	const Codec *codec = query->codec;
+	float		width = query->width;
+	float		far = FLT_MAX;
+
+	if (codec->kind == CODEC_SQ8)
+		sq8_estimate_l2sq(&codec->range, query->scratch, query->sq8_base,
+						  loose_code(codec, &query->area, area, first), n, out);
+	else
+	{
+		int			packed = in_blocks(&query->area, first, n);
+		float		sums[BATCH];
+
+		/* the tables are of -<q, r'>, or of -<q - c, r'> */
+		if (packed > 0)
+			fastscan_estimate(&query->scan, 0, block_of(codec, &query->area, area, first),
+							  fastscan_block_size(codec->groups), blocks_for(packed), sums);
+		if (packed < n)
+			pq_estimate(&codec->pq, query->tables, 0,
+						loose_code(codec, &query->area, area, first + packed), n - packed, sums + packed);
+		for (int i = 0; i < n; i++)
+		{
+			const float *factors = two_factors(area, first + i);
+
+			out[i] = query->base + factors[0] - factors[1] * sums[i];
+		}
+	}
+
+	/*
+	 * Estimates from here on have bounds of limit or more, as has the estimate
+	 * itself: no need for the root.
+	 */
+	if (limit > 0 && limit < FLT_MAX)
+	{
+		double		root = (width + sqrt((double) width * width + 4.0 * limit)) / 2;
+
+		far = (float) (root * root * 1.0001);
 	}
 	for (int i = 0; i < n; i++)
 	{
 		float		estimate = positive(out[i]);
 
-		out[i] = estimate - width * sqrtf(estimate);
+		out[i] = estimate;
 		if (width > 0 && estimate <= query->floor)
 			out[i] = 0;
+		else if (width > 0 && estimate < far)
+			out[i] = estimate - width * sqrtf(estimate);
+	}
+	return find_below(out, n, limit, below);
+}
+
+int
+codec_bounds(const CodecQuery *query, const void *area, int first, int n, float limit,
+			 float *out, int *below)
+{
+	int			total = 0;
+
+	for (int i = 0; i < n; i += BATCH)
+	{
+		int			now = n - i < BATCH ? n - i : BATCH;
+		int			count = query->codec->kind == CODEC_RABITQ ?
+			rabitq_bounds(query, area, first + i, now, limit, out + i, below + total) :
+			other_bounds(query, area, first + i, now, limit, out + i, below + total);
+
+		for (int j = 0; i > 0 && j < count; j++)
+			below[total + j] += i;
+		total += count;
+	}
+	return total;
+}
+
+float
+codec_estimate(const CodecQuery *query, const void *area, int row, float bound)
+{
+	const Codec *codec = query->codec;
+
+	if (codec->kind == CODEC_RABITQ)
+	{
+		float		mul = codec_has_first(codec) ? *third_factor(&query->area, area, row) :
+			two_factors(area, row)[1];
+		int32_t		steps = codec_has_first(codec) ? query->steps : query->first_steps;
+
+		return bound - mul * (query->rabitq.step * (float) steps);
+	}
+	else
+	{
+		/* bound = E - width sqrt(E) */
+		float		width = query->width;
+		float		root = (width + sqrtf(positive(width * width + 4 * bound))) / 2;
+
+		return root * root;
 	}
 }
 
 float
-codec_error(const CodecQuery *query, const float *factors, float estimate, float truth)
+codec_error(const CodecQuery *query, const float *factors, bool is_first, float estimate,
+			float truth)
 {
-	float		unit = query->codec->kind == CODEC_RABITQ ? query->spread * -factors[1] :
+	const Codec *codec = query->codec;
+	float		unit = codec->kind == CODEC_RABITQ ?
+		query->spread * -factors[is_first ? 1 : codec->nfactors - 1] :
 		sqrtf(positive(estimate));
 	float		off = estimate - truth;
 

@@ -10,16 +10,20 @@
  * floats beside it (factors) and base = |q - c|^2, which whoever ranked the
  * lists knows:
  *
- *	KIND			FACTORS		ESTIMATE
- *	CODEC_RABITQ	add, mul	base + add + mul <u, q - c>		(rabitq.h)
- *	CODEC_PQ		add, mul	base + add + mul <q, r'>
- *	CODEC_SQ8		-			|(q - c) - r'|^2
+ *	KIND			FACTORS				ESTIMATE
+ *	CODEC_RABITQ	add, first, mul		base + add + mul <u, q - c>		(rabitq.h)
+ *	CODEC_PQ		add, mul			base + add + mul <q, r'>
+ *	CODEC_SQ8		-					|(q - c) - r'|^2
+ *
+ * (rabitq of 1 bit: add, mul.)
  *
  * r' is what a code stands for.  pq does with it what rabitq does with its u: with
  * k = |r|^2 / <r', r>, k r' has no error along r itself, so that near neighbours,
  * whose q - c is much like r, are not put too far away; add = |r|^2 + 2 k <c, r'>,
- * mul = -2 k.  The tables of products depend on the query alone,
- * not on the list.
+ * mul = -2 k.  So the tables of products depend on the query alone, not on the
+ * list.  Not so where they are to be turned into small integers (blocks, below): of
+ * data far from the origin <q, r'> is large, and so would be what rounding loses;
+ * there, each list has its tables, of <q - c, r'>, and add = |r|^2.
  *
  * Other metrics come down to this one: see ivf/ivf_codec.c.
  *
@@ -35,6 +39,15 @@
  * and not 0, which is no matter of units: an estimate below `floor` has the bound
  * 0.  (The others have no error along the residual.)
  *
+ * Two estimates: the first plane of a rabitq code of several bits is one of 1 bit
+ * (rabitq.h), whose factors are add and first.  A row's bound is the greater of the
+ * two that its first plane and its code give; where the first one says that a row is
+ * too far away, nobody looks at the rest of its code.
+ *
+ * Codes are kept in areas for a fixed number of rows (CodecArea); those whose
+ * numbers of 4 bits a shuffle can look up lie in blocks of 32 rows there
+ * (fastscan.h): pq's of 4 bits, and the first plane of rabitq's.
+ *
  * "Codec's space": rabitq works on rotated vectors, padded to work_dim floats; the
  * others on vectors as they are.  Codes and factors are the same at every SIMD
  * level, to the last bit.
@@ -48,6 +61,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "quant/fastscan.h"
 #include "quant/pq.h"
 #include "quant/rabitq.h"
 #include "quant/rotation.h"
@@ -63,7 +77,7 @@ typedef enum CodecKind
 } CodecKind;
 #define CODEC_LAST CODEC_SQ8
 
-#define CODEC_MAX_FACTORS	2
+#define CODEC_MAX_FACTORS	3
 
 typedef struct Codec
 {
@@ -75,7 +89,10 @@ typedef struct Codec
 
 	int			work_dim;		/* floats of a vector in the codec's space */
 	int			nfactors;		/* floats beside each code */
-	size_t		code_size;		/* bytes */
+	size_t		code_size;		/* bytes: */
+	size_t		first_size;		/* of the part that blocks may hold, or of all */
+	size_t		rest_size;		/* of what comes behind it */
+	int			groups;			/* numbers of 4 bits in that part; 0: in no block */
 
 	/* set by codec_attach() */
 	PqShape		pq;
@@ -126,38 +143,113 @@ extern void codec_encode(const Codec *codec, const float *x, const float *c,
 extern double codec_quantisation_error(const Codec *codec, const float *x, const float *c,
 									   float *scratch, uint8_t *code, float *factors);
 
-/* A query, and the list it is at. */
+/*
+ * An area: factors and codes of up to `rows` rows, at a multiple of 4 bytes.
+ *
+ *	OFFSET		SIZE						DESCRIPTION
+ *	0			8 * rows					factors, the first two of each row (if any)
+ *	third_at	4 * rows					the third of each row (if any)
+ *	blocks_at	16 * groups * blocks		first parts of codes, of 32 * blocks rows
+ *	loose_at	first_size * the others		of the rows behind them, one after the other
+ *	rest_at		rest_size * rows			the rest of the codes
+ */
+typedef struct CodecArea
+{
+	int			rows;
+	int			blocks;
+	size_t		third_at;
+	size_t		blocks_at;
+	size_t		loose_at;
+	size_t		rest_at;
+	size_t		size;			/* at most rows * codec_record_size() */
+} CodecArea;
+
+/*
+ * An area for `most` rows, or for somewhat fewer: of pq, whose rows are all in
+ * blocks, if one is full, since others take many times as long.
+ */
+extern void codec_area(const Codec *codec, int most, CodecArea *area);
+
+/* A row on its own: factors, then the code, at any address. */
+static inline size_t
+codec_record_size(const Codec *codec)
+{
+	return sizeof(float) * codec->nfactors + codec->code_size;
+}
+
+extern void codec_put(const Codec *codec, const CodecArea *area, void *to, int row,
+					  const void *record);
+extern void codec_get(const Codec *codec, const CodecArea *area, const void *from,
+					  int row, void *record);
+
+/*
+ * A query, and the list it is at.  The caller sets what is said to be his after
+ * codec_query_begin(), which sets 0, and before codec_query_list().
+ */
 typedef struct CodecQuery
 {
 	const Codec *codec;
+	CodecArea	area;			/* of all codes it will meet */
 	const float *q;				/* in the codec's space, the caller's */
+	float		width;			/* to take off estimates; the caller's */
+	float		first_width;	/* the same of those of first planes; the caller's */
+	float		floor;			/* the caller's */
 	float	   *scratch;		/* residual, or what sq8 keeps */
 	float	   *tables;			/* pq */
 	void	   *levels;			/* rabitq */
+	void	   *look_ups;		/* of scan */
+	uint8_t    *rest;			/* where rests are brought together */
 	RabitqQuery rabitq;
+	FastscanQuery scan;
+	int32_t		steps;			/* width and first_width of rabitq, in steps */
+	int32_t		first_steps;
 	float		base;
 	float		sq8_base;
 	float		spread;			/* sqrt(base) */
-	float		floor;			/* the caller's, after codec_query_begin(), which sets 0 */
 } CodecQuery;
 
 /* memory: codec_query_memory() bytes at a multiple of 64. */
 extern size_t codec_query_memory(const Codec *codec);
-extern void codec_query_begin(CodecQuery *query, const Codec *codec, const float *q,
-							  void *memory);
+extern void codec_query_begin(CodecQuery *query, const Codec *codec, const CodecArea *area,
+							  const float *q, void *memory);
 
-/* From now on codes of the list of centre c; base: |q - c|^2. */
+/*
+ * From now on codes of the list of centre c; base: |q - c|^2.  Whether what the codec
+ * has learnt must be there still: codec_lists_use_state().
+ */
 extern void codec_query_list(CodecQuery *query, const float *c, float base);
 
 /*
- * out[i] = the estimate less `width` units, for n contiguous codes; their
- * factors are nfactors floats each.  Never NaN.
+ * Finds the bounds of n rows of an area from row `first` on, a multiple of 32: the
+ * estimates where the widths are 0.  Never NaN.  Returns how many are below limit; of
+ * the i-th of them below[i] is the row, counted from first, and out[below[i]] the bound.
+ * The rest of out may be any other value that is not below limit.  -INFINITY: what first
+ * planes say, in all of out.
  */
-extern void codec_estimate(const CodecQuery *query, float width, const uint8_t *codes,
-						   const float *factors, int n, float *out);
+extern int	codec_bounds(const CodecQuery *query, const void *area, int first, int n,
+						 float limit, float *out, int *below);
 
-/* By how many units is an estimate (width 0) above the truth? */
-extern float codec_error(const CodecQuery *query, const float *factors, float estimate,
-						 float truth);
+/* About the estimate that the bound of a row of an area was made of. */
+extern float codec_estimate(const CodecQuery *query, const void *area, int row, float bound);
+
+/*
+ * By how many units is an estimate above the truth?  factors: the row's; is_first:
+ * it is of the first plane.
+ */
+extern float codec_error(const CodecQuery *query, const float *factors, bool is_first,
+						 float estimate, float truth);
+
+static inline bool
+codec_lists_use_state(const Codec *codec)
+{
+	return codec->kind == CODEC_SQ8 || (codec->kind == CODEC_PQ && codec->groups > 0);
+}
+
+/* Has the codec two estimates? */
+static inline bool
+codec_has_first(const Codec *codec)
+{
+	return codec->rest_size > 0;
+}
 
 #endif							/* VECDB_CODEC_H */

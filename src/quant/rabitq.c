@@ -183,6 +183,12 @@ rabitq_code_normsq(const uint8_t *code, int code_dims, int bits)
 	return kernel->code_pair(code, code, code_dims, bits);
 }
 
+void
+rabitq_dots(const RabitqQuery *query, const uint8_t *codes, int n, int32_t *dots)
+{
+	query->table->code_dot(query->mem, query->code_dims, 1, codes, n, dots);
+}
+
 float
 rabitq_code_cosine(const uint8_t *a, const uint8_t *b, int code_dims, int bits)
 {

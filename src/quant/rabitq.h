@@ -100,6 +100,14 @@ extern void rabitq_estimate(const RabitqQuery *query, float base,
 extern double rabitq_code_normsq(const uint8_t *code, int code_dims, int bits);
 
 /*
+ * <u, levels> of n contiguous codes of 1 bit, or of planes of a code of several
+ * bits, each taken for a code of 1 bit: u of a code is 2^(bits - 1) times that of its
+ * plane 0, plus half as much times that of plane 1, and so on.
+ */
+extern void rabitq_dots(const RabitqQuery *query, const uint8_t *codes, int n,
+						int32_t *dots);
+
+/*
  * For pruning an owner's list without its neighbours' vectors: <r_i, r_j> / (|r_i|
  * |r_j|), the cosine between two codes of one owner, from the codes alone
  * (1 bit: the cosine of the angle the differing bits tell; several bits: that of u_i and

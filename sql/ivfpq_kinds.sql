@@ -45,7 +45,7 @@ END $$;
 
 SELECT setseed(0.3);
 SELECT o.options, m.class, try(24, 1000, 0, m.class, m.op, o.options)
-FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 4'), (4, ', quantizer = pq'), (5, ', quantizer = pq, bits = 4, m = 20'), (6, ', quantizer = pq, m = 7'), (7, ', quantizer = sq8')) o(n, options),
+FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq'), (5, ', quantizer = pq, bits = 4, m = 20'), (6, ', quantizer = pq, m = 7'), (7, ', quantizer = sq8')) o(n, options),
 	(VALUES (1, 'vector_l2_ops', '<->'), (2, 'vector_ip_ops', '<#>'), (3, 'vector_cosine_ops', '<=>')) m(k, class, op)
 ORDER BY n, k;
 -- far from the origin; one dimension; many
@@ -82,7 +82,7 @@ SET ivfpq.iterative_scan = relaxed_order;
 SET ivfpq.max_probes = 7;
 SET ivfpq.probes = 6;
 SELECT o.options, m.class, far_scans(m.class, m.op, o.options)
-FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 4'), (4, ', quantizer = pq, bits = 4, m = 12'), (5, ', quantizer = sq8')) o(n, options),
+FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq, bits = 4, m = 12'), (5, ', quantizer = sq8')) o(n, options),
 	(VALUES (1, 'vector_l2_ops', '<->'), (2, 'vector_ip_ops', '<#>'), (3, 'vector_cosine_ops', '<=>')) m(k, class, op)
 ORDER BY n, k;
 SET ivfpq.probes = 7;

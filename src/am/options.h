@@ -22,8 +22,10 @@
 /* An option's value in memory when the index does not give it */
 #define OPTION_UNSET (-1)
 
-/* Bits of a rabitq code for each dimension, when nobody said (ivf/README.md) */
+/* Bits of a rabitq code for each dimension, when nobody said; of few dimensions (ivf/README.md) */
 #define IVFPQ_DEFAULT_BITS	2
+#define IVFPQ_FEW_DIMS		256
+#define IVFPQ_FEW_DIMS_BITS	4
 
 /* Reloptions of ivfflat and ivfpq; every one may be OPTION_UNSET. */
 typedef struct IvfOptions

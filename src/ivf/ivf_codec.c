@@ -115,7 +115,8 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elev
 						 errmsg("bits is %d, but quantizer \"rabitq\" has 1, 2 or 4 bits for each dimension", bits)));
 				return false;
 			}
-			bits = bits == OPTION_UNSET ? IVFPQ_DEFAULT_BITS : bits;
+			if (bits == OPTION_UNSET)
+				bits = dims <= IVFPQ_FEW_DIMS ? IVFPQ_FEW_DIMS_BITS : IVFPQ_DEFAULT_BITS;
 			m = 0;
 			break;
 	}

@@ -27,7 +27,7 @@
 
 #define VECDB_PAGE_ID		0xFFA7
 /* Raise when any page changes its layout; older pages then say REINDEX. */
-#define VECDB_PAGE_FORMAT	3
+#define VECDB_PAGE_FORMAT	4
 
 typedef struct VecdbPageTrailer
 {

@@ -626,6 +626,7 @@ typedef struct IvfCache
 	uint32		lists;
 	const float *centroids;		/* NULL: read them from their pages */
 	const float *work_centroids;	/* in the codec's space, or NULL */
+	int			reach_rows;		/* see ivf_reach_rows() */
 	Codec		codec;			/* CODEC_NONE: of ivfflat */
 } IvfCache;
 
@@ -740,6 +741,25 @@ ivf_codec(Relation index, const IvfMetaPageData *meta)
 {
 	Assert(meta->codec != CODEC_NONE);
 	return &cached(index, meta)->codec;
+}
+
+/*
+ * For how many rows a scan should reach at first, as the scans of this backend
+ * before it leave word; 0 where none has.  A wrong guess costs time only.
+ */
+int
+ivf_reach_rows(Relation index, const IvfMetaPageData *meta)
+{
+	return cached(index, meta)->reach_rows;
+}
+
+void
+ivf_reach_rows_set(Relation index, int rows)
+{
+	IvfCache   *cache = (IvfCache *) index->rd_amcache;
+
+	if (cache != NULL)
+		cache->reach_rows = rows;
 }
 
 /* A list's centroid in the codec's space into out (work_dim floats). */

@@ -82,6 +82,8 @@ extern void ivf_codec_open(Relation index, const IvfMetaPageData *meta, Codec *c
 extern void ivf_codec_centroid_of(Relation index, const IvfMetaPageData *meta,
 								  const Codec *codec, uint32 list, float *out);
 extern const Codec *ivf_codec(Relation index, const IvfMetaPageData *meta);
+extern int	ivf_reach_rows(Relation index, const IvfMetaPageData *meta);
+extern void ivf_reach_rows_set(Relation index, int rows);
 extern void ivf_codec_centroid(Relation index, const IvfMetaPageData *meta,
 							   uint32 list, float *out);
 

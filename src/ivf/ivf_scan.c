@@ -26,8 +26,8 @@
  * rerank = none the estimate is all there is, and rows come in its order.
  *
  * Of the rows that a batch visits few will be wanted.  So the pool gets those whose
- * bounds do not exceed the batch's reach: the estimate of its FIRST_REACH-th
- * nearest row, which is about its distance.  The codec leaves all others as soon as it
+ * bounds do not exceed the batch's reach: the estimate of its 32nd nearest row
+ * (of a farther one when the scan before this one wanted more), which is about its distance.  The codec leaves all others as soon as it
  * knows that they are beyond (codec_bounds()).  When no bound within the least reach is
  * left, the lists of that batch are read once more, and the rows between the old
  * reach and a new one taken.  A row's bound has the same bits each time, and rows that
@@ -65,8 +65,8 @@
 
 /* rows of ivfpq whose bounds are found at once */
 #define CODE_PART		64
-/* of how many rows a batch's reach is to hold the estimates; when they are used up; then all */
-#define FIRST_REACH		32
+/* of how many rows a batch's reach is to hold the estimates at first, and when they are used up; then all */
+#define LEAST_REACH		32
 #define SECOND_REACH	512
 #define INITIAL_CANDIDATES	256
 
@@ -82,7 +82,7 @@ typedef struct ScanBatch
 {
 	uint32		first;
 	uint32		end;
-	int			wanted;			/* FIRST_REACH, SECOND_REACH, 0: all rows */
+	int			wanted;			/* LEAST_REACH to SECOND_REACH rows; 0: all rows */
 	double		reach;			/* the pool had every row whose bound is at most that */
 } ScanBatch;
 
@@ -127,6 +127,8 @@ typedef struct IvfScanState
 	bool		again;			/* it is read once more ... */
 	double		beyond;			/* ... and rows up to here have been taken */
 	double		reach;			/* the least of all batches */
+	int			first_reach;	/* wanted of a batch at first ... */
+	bool		extended;		/* ... and it was too little */
 	Candidate  *candidates;
 	int			candidates_size;
 	int			ncandidates;
@@ -179,11 +181,32 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	return scan;
 }
 
-/* Say, and count, what strict order cost; the scan is over. */
+/*
+ * Leave word to the next scan how many rows this one, which is over, should have
+ * reached for at first: half as many again as were wanted, or three times as many where
+ * the codes tell so little that this was not enough.  It comes down only when this is much less,
+ * so that it does not go up and down.
+ */
 static void
-report_dropped(IndexScanDesc scan, IvfScanState *state)
+remember_reach(Relation index, const IvfScanState *state)
 {
-	if (!state->started || state->dropped == 0)
+	uint64		rows = state->extended ? 3 * state->handed_out : state->handed_out * 3 / 2;
+	int			wanted = Min(Max(rows, LEAST_REACH), SECOND_REACH);
+
+	if (wanted > state->first_reach || wanted < state->first_reach / 4)
+		ivf_reach_rows_set(index, wanted);
+}
+
+/* The scan is over: leave word to the next; say, and count, what strict order cost. */
+static void
+finish_scan(IndexScanDesc scan, IvfScanState *state)
+{
+	if (!state->started)
+		return;
+	if (state->layout.has_codes && state->query != NULL && state->first_reach > 0 &&
+		state->handed_out > 0)
+		remember_reach(scan->indexRelation, state);
+	if (state->dropped == 0)
 		return;
 	ivf_session_dropped += state->dropped;
 	ereport(DEBUG1,
@@ -197,7 +220,7 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
 
-	report_dropped(scan, state);
+	finish_scan(scan, state);
 	state->started = false;
 	if (state->rerank)
 		ivf_rerank_reset(state->rerank);
@@ -315,6 +338,9 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 		state->candidates = palloc(sizeof(Candidate) * state->candidates_size);
 		state->nearest_estimates = palloc(sizeof(double) * SECOND_REACH);
 	}
+	state->first_reach = state->all_exact || state->rerank_k > LEAST_REACH ? 0 :
+		Max(ivf_reach_rows(index, &state->meta), LEAST_REACH);
+	state->extended = false;
 
 	codec = ivf_codec(index, &state->meta);
 	/* a training between two rescans may have changed it */
@@ -850,9 +876,7 @@ next_batch(Relation index, IvfScanState *state)
 
 		Assert(state->nbatches <= MAX_BATCHES);
 		batch->first = state->visited;
-		begin_batch(state, batch,
-					state->query == NULL || state->all_exact || state->rerank_k > FIRST_REACH ?
-					0 : FIRST_REACH, false);
+		begin_batch(state, batch, state->query == NULL ? 0 : state->first_reach, false);
 	}
 	if (first && state->meta.next_generation != 0)
 		visit_next_generation(index, state);
@@ -880,7 +904,8 @@ extend_reach(Relation index, IvfScanState *state)
 	for (int i = 1; i < state->nbatches; i++)
 		if (state->batches[i].reach < batch->reach)
 			batch = &state->batches[i];
-	begin_batch(state, batch, batch->wanted == FIRST_REACH ? SECOND_REACH : 0, true);
+	begin_batch(state, batch, batch->wanted < SECOND_REACH ? SECOND_REACH : 0, true);
+	state->extended = true;
 	for (uint32 i = batch->first; i < batch->end; i++)
 		visit_list(index, state, state->lists_visited[i].list,
 				   state->lists_visited[i].distance);
@@ -1007,7 +1032,7 @@ ivfendscan(IndexScanDesc scan)
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
 
-	report_dropped(scan, state);
+	finish_scan(scan, state);
 	/* tuplesorts may own files, which no memory context closes */
 	if (state->rerank)
 		ivf_rerank_free(state->rerank);

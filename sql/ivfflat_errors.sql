@@ -25,10 +25,10 @@ ALTER TABLE bad ADD EXCLUDE USING ivfflat (v WITH =);
 CREATE INDEX ON bad USING ivfflat (v) WITH (lists = 0);
 CREATE INDEX ON bad USING ivfflat (v) WITH (lists = 0.5);
 CREATE INDEX ON bad USING ivfflat (v) WITH (lists = -1);
-CREATE INDEX ON bad USING ivfflat (v) WITH (lists = 32769);
+CREATE INDEX ON bad USING ivfflat (v) WITH (lists = 1000001);
 CREATE INDEX ON bad USING ivfflat (v) WITH (lists = many);
 CREATE INDEX ON bad USING ivfflat (v) WITH (probes = 0);
-CREATE INDEX ON bad USING ivfflat (v) WITH (max_probes = 32769);
+CREATE INDEX ON bad USING ivfflat (v) WITH (max_probes = 1000001);
 CREATE INDEX ON bad USING ivfflat (v) WITH (iterative_scan = on);
 CREATE INDEX ON bad USING ivfflat (v) WITH (target_recall = 1.01);
 CREATE INDEX ON bad USING ivfflat (v) WITH (target_recall = 0);
@@ -46,7 +46,7 @@ DROP TABLE much;
 
 -- settings
 SET ivfflat.probes = 0;
-SET ivfflat.probes = 32769;
+SET ivfflat.probes = 1000001;
 SET ivfflat.max_probes = 0;
 SET ivfflat.iterative_scan = on;
 SET vecdb.target_recall = 0;

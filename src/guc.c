@@ -227,14 +227,14 @@ guc_init(void)
 							"Sets the most lists an ivfflat scan may visit.",
 							"The greater of this and ivfflat.probes rules, at most all lists.",
 							&ivfflat_max_probes,
-							32768, 1, 32768,
+							32768, 1, VECDB_MAX_LISTS,
 							PGC_USERSET, 0,
 							check_int, assign_max_probes, NULL);
 	DefineCustomIntVariable("ivfflat.probes",
 							"Sets the number of lists an ivfflat scan visits first.",
 							"While nobody sets it, vecdb.target_recall decides.",
 							&ivfflat_probes,
-							1, 1, 32768,
+							1, 1, VECDB_MAX_LISTS,
 							PGC_USERSET, 0,
 							check_int, assign_probes, NULL);
 	DefineCustomEnumVariable("ivfpq.iterative_scan",
@@ -249,14 +249,14 @@ guc_init(void)
 							"Sets the most lists an ivfpq scan may visit.",
 							"The greater of this and ivfpq.probes rules, at most all lists.",
 							&ivfpq_max_probes,
-							32768, 1, 32768,
+							32768, 1, VECDB_MAX_LISTS,
 							PGC_USERSET, 0,
 							check_int, assign_ivfpq_max_probes, NULL);
 	DefineCustomIntVariable("ivfpq.probes",
 							"Sets the number of lists an ivfpq scan visits first.",
 							"While nobody sets it, vecdb.target_recall decides.",
 							&ivfpq_probes,
-							1, 1, 32768,
+							1, 1, VECDB_MAX_LISTS,
 							PGC_USERSET, 0,
 							check_int, assign_ivfpq_probes, NULL);
 	DefineCustomIntVariable("ivfpq.rerank_k",

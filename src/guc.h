@@ -10,6 +10,9 @@
 
 #include "utils/guc.h"
 
+/* Most lists of an index, and so the most a scan may be told to visit */
+#define VECDB_MAX_LISTS		1000000
+
 typedef enum IterativeScan
 {
 	ITERATIVE_SCAN_OFF,

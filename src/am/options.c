@@ -52,13 +52,13 @@ add_ivf_options(relopt_kind kind)
 {
 	add_int_reloption(kind, "lists",
 					  "Number of lists (default: chosen from the number of rows)",
-					  OPTION_UNSET, 1, 32768, AccessExclusiveLock);
+					  OPTION_UNSET, 1, VECDB_MAX_LISTS, AccessExclusiveLock);
 	add_int_reloption(kind, "probes",
 					  "Number of lists a scan visits first",
-					  OPTION_UNSET, 1, 32768, ShareUpdateExclusiveLock);
+					  OPTION_UNSET, 1, VECDB_MAX_LISTS, ShareUpdateExclusiveLock);
 	add_int_reloption(kind, "max_probes",
 					  "Most lists a scan may visit",
-					  OPTION_UNSET, 1, 32768, ShareUpdateExclusiveLock);
+					  OPTION_UNSET, 1, VECDB_MAX_LISTS, ShareUpdateExclusiveLock);
 	add_enum_reloption(kind, "iterative_scan",
 					   "How a scan goes on when more rows are wanted",
 					   iterative_scan_values, OPTION_UNSET,
@@ -226,6 +226,7 @@ ivf_search_options(Relation index, bool ivfpq, IvfSearch *search)
 	};
 	const IvfOptions *options = index->rd_options ?
 		(const IvfOptions *) index->rd_options : &unset;
+	GucSource	max_probes_source;
 
 	choose_effort(ivfpq ? ivfpq_probes : ivfflat_probes,
 				  ivfpq ? ivfpq_probes_source : ivfflat_probes_source,
@@ -233,9 +234,11 @@ ivf_search_options(Relation index, bool ivfpq, IvfSearch *search)
 				  &search->probes, &search->target_recall);
 
 	search->max_probes = ivfpq ? ivfpq_max_probes : ivfflat_max_probes;
-	if (!said_by_session(ivfpq ? ivfpq_max_probes_source : ivfflat_max_probes_source) &&
-		options->max_probes != OPTION_UNSET)
+	max_probes_source = ivfpq ? ivfpq_max_probes_source : ivfflat_max_probes_source;
+	if (!said_by_session(max_probes_source) && options->max_probes != OPTION_UNSET)
 		search->max_probes = options->max_probes;
+	else if (max_probes_source <= PGC_S_DYNAMIC_DEFAULT)
+		search->max_probes = VECDB_MAX_LISTS;	/* the default, pgvector's, means all */
 
 	search->iterative_scan = ivfpq ? ivfpq_iterative_scan : ivfflat_iterative_scan;
 	if (!said_by_session(ivfpq ? ivfpq_iterative_scan_source : ivfflat_iterative_scan_source) &&

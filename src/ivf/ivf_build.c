@@ -52,6 +52,7 @@
 #include "ivf/ivf_private.h"
 #include "kernel/kernel.h"
 #include "quant/assign.h"
+#include "quant/groups.h"
 #include "quant/kmeans.h"
 
 #define KEY_SHARED		UINT64CONST(0xB000000000000001)
@@ -70,6 +71,9 @@ typedef struct IvfArea
 	Size		residuals;		/* train_n * dims floats */
 	Size		kmeans;			/* workspace of quant/kmeans */
 	Size		assign;			/* prepared centroids */
+	Size		group_first;	/* groups + 1 numbers: the lists of each */
+	Size		middles;		/* groups * dims floats */
+	Size		assign_middles; /* prepared middles */
 	Size		queries;		/* nqueries * dims floats */
 	Size		assign_queries; /* prepared queries */
 	Size		nearest;		/* IvfNeighbor, per participant and query */
@@ -102,6 +106,7 @@ typedef struct IvfBuildShared
 
 	/* results */
 	int			lists;			/* centroids that k-means made */
+	int			groups;			/* of them; 0: none */
 	int			done;			/* workers that finished their scan */
 	double		heap_tuples;
 	double		index_tuples;
@@ -121,11 +126,13 @@ typedef struct IvfAssign
 	char	   *code;			/* a row of ivfpq with its varlena header */
 	Size		code_size;
 	float	   *encode_scratch;
+	Groups		groups;
+	void	   *group_scratch;
 	int			block_rows;
 	int			n;				/* rows gathered */
 	char	   *block;			/* block_rows of slot_size */
 	uint32	   *lists;
-	float	   *distances;		/* block_rows * nqueries */
+	float	   *distances;		/* ASSIGN_BLOCK_ROWS * nqueries */
 	void	   *scratch;
 	IvfNeighbor *nearest;
 	double		index_tuples;
@@ -209,20 +216,25 @@ flush_block(IvfAssign *assign)
 	if (assign->n == 0)
 		return;
 
-	assign_rows(assign->area + shared->area.assign, values, ld, NULL, assign->n,
-				assign->lists, NULL, assign->scratch, interrupt, NULL);
-	if (shared->nqueries > 0)
-		assign_distances(assign->area + shared->area.assign_queries, values, ld,
-						 assign->n, assign->distances, shared->nqueries,
-						 assign->scratch, interrupt, NULL);
+	if (assign->groups.n > 0)
+		groups_assign(&assign->groups, shared->lists, values, ld, assign->n, assign->lists,
+					  assign->group_scratch, interrupt, NULL);
+	else
+		assign_rows(assign->area + shared->area.assign, values, ld, NULL, assign->n,
+					assign->lists, NULL, assign->scratch, interrupt, NULL);
 
 	for (int i = 0; i < assign->n; i++)
 	{
+		int			of_part = i % ASSIGN_BLOCK_ROWS;
 		char	   *datum = assign->block + i * assign->slot_size;
 		IvfRow		row = (IvfRow) (datum + VARHDRSZ);
 
+		if (of_part == 0 && shared->nqueries > 0)
+			assign_distances(assign->area + shared->area.assign_queries, values + i * ld, ld,
+							 Min(assign->n - i, ASSIGN_BLOCK_ROWS), assign->distances,
+							 shared->nqueries, assign->scratch, interrupt, NULL);
 		ivf_calibration_add_row(assign->nearest, shared->nqueries, (Metric) shared->metric,
-								row->normsq, assign->distances + (Size) i * shared->nqueries,
+								row->normsq, assign->distances + (Size) of_part * shared->nqueries,
 								shared->copy_distance, assign->lists[i]);
 
 		if (assign->code)
@@ -301,6 +313,25 @@ train_codec(IvfBuildShared *shared, char *area, int number, int lists, Codec *co
 		sync(&shared->barrier);
 }
 
+/* The leader: sort the centroids into groups, if they are many. */
+static void
+make_groups(IvfBuildShared *shared, char *area)
+{
+	int			wanted = groups_wanted(shared->lists, shared->dims);
+	void	   *workspace;
+
+	shared->groups = 0;
+	if (wanted == 0)
+		return;
+	workspace = palloc_extended(groups_make_size(shared->lists, shared->dims, wanted),
+								MCXT_ALLOC_HUGE);
+	shared->groups = groups_make(workspace, (float *) (area + shared->area.centroids),
+								 shared->lists, shared->dims, shared->kmeans.spherical, wanted,
+								 (uint32 *) (area + shared->area.group_first),
+								 (float *) (area + shared->area.middles), interrupt, NULL);
+	pfree(workspace);
+}
+
 /*
  * The share of one participant in the build, from the sample to the sorted
  * rows; number 0 is the leader.  In a parallel build all of them run it at
@@ -333,6 +364,11 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 	if (number == 0)
 	{
 		shared->lists = lists;
+		make_groups(shared, area);
+		if (shared->groups > 0)
+			assign_prepare(area + shared->area.assign_middles,
+						   (float *) (area + shared->area.middles), shared->groups,
+						   shared->dims, ip, assign.scratch);
 		assign_prepare(area + shared->area.assign, centroids, lists, shared->dims, ip,
 					   assign.scratch);
 		if (shared->nqueries > 0)
@@ -361,9 +397,21 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 										   ALLOCSET_DEFAULT_SIZES);
 	assign.slot_size = VARHDRSZ + IVF_ROW_HEAD + sizeof(float) * shared->dims;
 	assign.block_rows = assign_block_rows(shared->dims);
+	if (shared->groups > 0)
+	{
+		assign.block_rows = groups_block_rows(assign.slot_size);
+		assign.groups.n = shared->groups;
+		assign.groups.dim = shared->dims;
+		assign.groups.first = (uint32 *) (area + shared->area.group_first);
+		assign.groups.middles = area + shared->area.assign_middles;
+		assign.groups.centroids = area + shared->area.assign;
+		assign.group_scratch = palloc_extended(groups_scratch_size(shared->groups, lists, shared->dims,
+																   assign.block_rows),
+											   MCXT_ALLOC_HUGE);
+	}
 	assign.block = palloc(assign.slot_size * assign.block_rows);
 	assign.lists = palloc(sizeof(uint32) * assign.block_rows);
-	assign.distances = palloc(sizeof(float) * assign.block_rows * Max(shared->nqueries, 1));
+	assign.distances = palloc(sizeof(float) * ASSIGN_BLOCK_ROWS * Max(shared->nqueries, 1));
 	assign.nearest = (IvfNeighbor *) (area + shared->area.nearest) +
 		(Size) number * shared->nqueries * IVF_CALIBRATION_K;
 	ivf_calibration_reset(assign.nearest, shared->nqueries);
@@ -401,6 +449,8 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 	pfree(assign.lists);
 	pfree(assign.distances);
 	pfree(assign.scratch);
+	if (assign.group_scratch)
+		pfree(assign.group_scratch);
 	return assign.sort;
 }
 
@@ -473,6 +523,7 @@ plan_area(IvfArea *area, const KMeansParams *kmeans, const Codec *codec, int tra
 		  int nqueries)
 {
 	Size		vector = mul_size(sizeof(float), kmeans->dim);
+	int			groups = groups_wanted(kmeans->k, kmeans->dim);
 	Size		total = 0;
 
 	area->centroids = reserve_array(&total, kmeans->k, vector);
@@ -481,6 +532,10 @@ plan_area(IvfArea *area, const KMeansParams *kmeans, const Codec *codec, int tra
 	area->residuals = reserve_array(&total, train_n, vector);
 	area->kmeans = reserve_array(&total, 1, kmeans_workspace_size(kmeans));
 	area->assign = reserve_array(&total, 1, assign_size(kmeans->k, kmeans->dim));
+	area->group_first = reserve_array(&total, groups + 1, sizeof(uint32));
+	area->middles = reserve_array(&total, groups, vector);
+	area->assign_middles = groups > 0 ?
+		reserve_array(&total, 1, assign_size(groups, kmeans->dim)) : 0;
 	area->queries = reserve_array(&total, nqueries, vector);
 	area->assign_queries = nqueries > 0 ?
 		reserve_array(&total, 1, assign_size(nqueries, kmeans->dim)) : 0;
@@ -789,26 +844,46 @@ write_centroids(Relation index, const IvfMetaPageData *meta, const float *centro
 	}
 }
 
-/* What the codec has learnt, on pages of its own. */
-static void
-write_code_state(Relation index, IvfMetaPageData *meta, const float *state, Size floats)
+/* Words (of 4 bytes) on pages of their own, which make one extent; returns 1. */
+static int
+write_words(Relation index, const IvfMetaPageData *meta, uint8 kind, const void *words,
+			Size nwords, IvfExtent *extent)
 {
-	uint32		blocks = (floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS;
+	uint32		blocks = ivf_word_pages(nwords);
+	BlockNumber start = build_run(index, MAIN_FORKNUM, kind, meta->generation, blocks);
 
-	if (floats == 0)
-		return;
-	meta->code_extents = ivf_extents_add(&meta->code, 0, 0,
-										 build_run(index, MAIN_FORKNUM, IVF_PAGE_CODEC,
-																	 meta->generation, blocks),
-										 blocks);
 	for (uint32 i = 0; i < blocks; i++)
 	{
 		Size		done = (Size) i * IVF_CONT_FLOATS;
 
 		CHECK_FOR_INTERRUPTS();
-		write_content(index, MAIN_FORKNUM, meta->code.start + i, 0, state + done,
-					  sizeof(float) * Min(floats - done, IVF_CONT_FLOATS));
+		write_content(index, MAIN_FORKNUM, start + i, 0, (const float *) words + done,
+					  sizeof(float) * Min(nwords - done, IVF_CONT_FLOATS));
 	}
+	return ivf_extents_add(extent, 0, 0, start, blocks);
+}
+
+/* What the codec has learnt. */
+static void
+write_code_state(Relation index, IvfMetaPageData *meta, const float *state, Size floats)
+{
+	if (floats > 0)
+		meta->code_extents = write_words(index, meta, IVF_PAGE_CODEC, state, floats, &meta->code);
+}
+
+static void
+write_groups(Relation index, IvfMetaPageData *meta, uint32 groups, const uint32 *first,
+			 const float *middles)
+{
+	void	   *words;
+
+	meta->groups = groups;
+	if (groups == 0)
+		return;
+	words = ivf_groups_form(groups, meta->dims, first, middles);
+	(void) write_words(index, meta, IVF_PAGE_GROUP, words, ivf_group_words(groups, meta->dims),
+					   &meta->group);
+	pfree(words);
 }
 
 /* An index without rows: metapage, a directory of one list, its empty page. */
@@ -951,6 +1026,8 @@ write_index(IvfBuild *build)
 	meta.rows = meta.rows_at_build = (uint64) shared->index_tuples;
 	build_directory(index, MAIN_FORKNUM, &meta);
 	write_centroids(index, &meta, centroids);
+	write_groups(index, &meta, shared->groups, (uint32 *) (build->area + shared->area.group_first),
+				 (float *) (build->area + shared->area.middles));
 	if (codes)
 		write_code_state(index, &meta, codec.state, codec_state_floats(&codec));
 

@@ -213,6 +213,10 @@ merge_participants(IvfNeighbor *nearest, int nqueries, int participants)
 	}
 }
 
+/* A query ranks all lists: where they are many, fewer queries do. */
+#define RANKED_LISTS	(32 * 1024 * 1024)
+#define QUERIES_MIN		32
+
 typedef struct RankedList
 {
 	float		distance;
@@ -324,6 +328,7 @@ ivf_calibrate(IvfMetaPageData *meta, const IvfListData *entries,
 	int			at = 0;
 
 	merge_participants(nearest, nqueries, participants);
+	nqueries = (int) Min(nqueries, Max(RANKED_LISTS / meta->lists, QUERIES_MIN));
 
 	/* how near the nearest centroid usually is */
 	for (int q = 0; q < nqueries; q++)

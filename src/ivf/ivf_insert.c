@@ -31,25 +31,6 @@ ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, IvfRow row)
 	return metric != METRIC_COSINE || row->normsq != 0;
 }
 
-/* The list a value belongs to; ties go to the lower number. */
-uint32
-ivf_nearest_list(Relation index, const IvfMetaPageData *meta, const float *value)
-{
-	float	   *distances;
-	uint32		best = 0;
-
-	if (meta->generation == 0)
-		return 0;
-
-	distances = palloc(sizeof(float) * meta->lists);
-	ivf_centroid_distances(index, meta, value, distances);
-	for (uint32 i = 1; i < meta->lists; i++)
-		if (distances[i] < distances[best])
-			best = i;
-	pfree(distances);
-	return best;
-}
-
 /*
  * Append a value's row to the list of its nearest centroid; false when that list
  * takes no more rows, as ivf_list_append() says.

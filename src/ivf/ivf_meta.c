@@ -54,6 +54,8 @@ ivf_meta_take_next(IvfMetaPageData *meta)
 	meta->cent_extents = meta->next_cent_extents;
 	memcpy(meta->dir, meta->next_dir, sizeof(meta->dir));
 	memcpy(meta->cent, meta->next_cent, sizeof(meta->cent));
+	meta->groups = meta->next_groups;
+	meta->group = meta->next_group;
 	meta->codec = meta->next_codec;
 	meta->code_bits = meta->next_code_bits;
 	meta->code_parts = meta->next_code_parts;
@@ -70,6 +72,8 @@ ivf_meta_take_next(IvfMetaPageData *meta)
 	meta->next_dir_extents = meta->next_cent_extents = 0;
 	memset(meta->next_dir, 0, sizeof(meta->next_dir));
 	memset(meta->next_cent, 0, sizeof(meta->next_cent));
+	meta->next_groups = 0;
+	memset(&meta->next_group, 0, sizeof(meta->next_group));
 	meta->next_codec = meta->next_code_bits = meta->next_code_extents = 0;
 	meta->next_code_parts = meta->next_row_size = 0;
 	memset(&meta->next_code, 0, sizeof(meta->next_code));
@@ -88,6 +92,8 @@ ivf_meta_set_next(IvfMetaPageData *meta, const IvfMetaPageData *next)
 	meta->next_cent_extents = next->cent_extents;
 	memcpy(meta->next_dir, next->dir, sizeof(meta->next_dir));
 	memcpy(meta->next_cent, next->cent, sizeof(meta->next_cent));
+	meta->next_groups = next->groups;
+	meta->next_group = next->group;
 	meta->next_codec = next->codec;
 	meta->next_code_bits = next->code_bits;
 	meta->next_code_parts = next->code_parts;
@@ -217,6 +223,18 @@ code_extent_sound(const Codec *codec, int extents, const IvfExtent *extent, Bloc
 		(uint64) extent->start + extent->blocks <= nblocks;
 }
 
+/* Groups have an extent, of their length; none has none. */
+static bool
+group_extent_sound(uint32 groups, uint32 lists, uint32 dims, const IvfExtent *extent,
+				   BlockNumber nblocks)
+{
+	if (groups == 0)
+		return extent->blocks == 0;
+	return groups <= lists && extent->first == 0 &&
+		extent->blocks >= ivf_word_pages(ivf_group_words(groups, dims)) &&
+		(uint64) extent->start + extent->blocks <= nblocks;
+}
+
 /* What is wrong with a metapage, as a sentence; NULL when it is sound. */
 const char *
 ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
@@ -262,6 +280,11 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 					   ivf_centroids_per_page(meta->dims),
 					   ivf_pages_per_centroid(meta->dims), nblocks))
 		return "The extents of the centroids do not cover the lists.";
+	if (!group_extent_sound(meta->groups, meta->generation > 0 ? meta->lists : 0, meta->dims,
+							&meta->group, nblocks) ||
+		!group_extent_sound(meta->next_groups, meta->next_lists, meta->dims,
+							&meta->next_group, nblocks))
+		return "The extent of the groups does not fit groups and lists.";
 	if (meta->next_generation == 0 ?
 		(meta->next_lists != 0 || meta->next_dir_extents != 0 || meta->next_cent_extents != 0) :
 		(meta->next_generation <= meta->generation || meta->next_lists < 1 ||
@@ -582,236 +605,81 @@ ivf_centroids_read(Relation index, const IvfMetaPageData *meta, uint32 first,
 	}
 }
 
-/* Copy what the codec has learnt from its pages. */
-void
-ivf_code_state_read(Relation index, const IvfMetaPageData *meta, Size floats, float *out)
+/*
+ * Copy words (of 4 bytes) from the pages of a kind, which follow each other from
+ * start on: what the codec has learnt, or the groups.
+ */
+static void
+words_read(Relation index, const IvfMetaPageData *meta, BlockNumber start, uint8 kind,
+		   Size words, void *out)
 {
-	BlockNumber blkno = meta->code.start;
+	BlockNumber blkno = start;
 
-	for (Size done = 0; done < floats; done += IVF_CONT_FLOATS, blkno++)
+	for (Size done = 0; done < words; done += IVF_CONT_FLOATS, blkno++)
 	{
-		Size		part = Min(floats - done, IVF_CONT_FLOATS);
+		Size		part = Min(words - done, IVF_CONT_FLOATS);
 		Buffer		buf;
 		Page		page;
 
 		CHECK_FOR_INTERRUPTS();
 		buf = page_read(index, blkno, BUFFER_LOCK_SHARE, IVF_SPECIAL_SIZE);
 		page = BufferGetPage(buf);
-		if (unlikely(IvfPageKind(page) != IVF_PAGE_CODEC ||
+		if (unlikely(IvfPageKind(page) != kind ||
 					 IvfPageGetOpaque(page)->generation != meta->generation ||
 					 IvfPageUsed(page) != sizeof(float) * part))
 		{
 			page_release(buf);
 			ivf_generation_check(index, meta->generation);
-			page_corrupted(index, blkno, "Expected a codec page of generation %u with %zu bytes.",
+			page_corrupted(index, blkno, "Expected a %s page of generation %u with %zu bytes.",
+						   kind == IVF_PAGE_CODEC ? "codec" : "group",
 						   meta->generation, sizeof(float) * part);
 		}
-		memcpy(out + done, IvfPageContent(page), sizeof(float) * part);
+		memcpy((float *) out + done, IvfPageContent(page), sizeof(float) * part);
 		page_release(buf);
 	}
 }
 
-/*
- * The backend's own copy of the centroids (unless there are too many), and of
- * the codec with the centroids in its space.  They never change within a
- * generation, and a new file empties the relation cache.  It spares each search
- * and each insert a hundred page accesses.
- *
- * Whoever takes a lock, or reads the catalogs, lets go of it: the relation cache
- * may be emptied then.
- */
-typedef struct IvfCache
-{
-	uint32		generation;
-	uint32		lists;
-	const float *centroids;		/* NULL: read them from their pages */
-	const float *work_centroids;	/* in the codec's space, or NULL */
-	int			reach_rows;		/* see ivf_reach_rows() */
-	Codec		codec;			/* CODEC_NONE: of ivfflat */
-} IvfCache;
-
-#define CENTROID_CACHE_MAX	(4 * 1024 * 1024)
-#define CENTROID_CHUNK		(64 * 1024)
-#define CACHE_ALIGN(size)	TYPEALIGN(64, size)
-
-static const IvfCache *
-cached(Relation index, const IvfMetaPageData *meta)
-{
-	IvfCache   *cache = (IvfCache *) index->rd_amcache;
-	IvfCache	plan = {0};
-	Size		bytes = sizeof(float) * meta->dims * meta->lists;
-	Size		work_bytes = 0;
-	Size		state_bytes = 0;
-	bool		keep = meta->generation > 0 && bytes <= CENTROID_CACHE_MAX;
-	char	   *at;
-
-	if (cache != NULL && cache->generation == meta->generation &&
-		cache->lists == meta->lists)
-		return cache;
-
-	index->rd_amcache = NULL;
-	if (cache != NULL)
-		pfree(cache);
-	plan.generation = meta->generation;
-	plan.lists = meta->lists;
-	if (!keep)
-		bytes = 0;
-	if (meta->codec != CODEC_NONE)
-	{
-		if (!codec_init(&plan.codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
-						meta->code_parts, meta->code_seed))
-			elog(ERROR, "invalid codec");	/* ivf_meta_flaw() */
-		state_bytes = sizeof(float) * codec_state_floats(&plan.codec);
-		if (keep && plan.codec.kind == CODEC_RABITQ)
-			work_bytes = sizeof(float) * plan.codec.work_dim * meta->lists;
-	}
-	cache = MemoryContextAllocExtended(index->rd_indexcxt,
-									   CACHE_ALIGN(sizeof(IvfCache)) + CACHE_ALIGN(bytes) +
-									   CACHE_ALIGN(work_bytes) + CACHE_ALIGN(state_bytes) +
-									   codec_memory(&plan.codec), MCXT_ALLOC_HUGE);
-	*cache = plan;
-
-	/* not ours to keep until it is complete: an error leaves it to rd_indexcxt */
-	at = (char *) cache + CACHE_ALIGN(sizeof(IvfCache));
-	if (keep)
-	{
-		ivf_centroids_read(index, meta, 0, meta->lists, (float *) at);
-		cache->centroids = (float *) at;
-	}
-	at += CACHE_ALIGN(bytes);
-	if (meta->codec != CODEC_NONE)
-	{
-		float	   *work = (float *) at;
-
-		at += CACHE_ALIGN(work_bytes);
-		if (state_bytes > 0)
-			ivf_code_state_read(index, meta, state_bytes / sizeof(float), (float *) at);
-		codec_attach(&cache->codec, (float *) at, at + CACHE_ALIGN(state_bytes));
-		if (work_bytes > 0)
-			for (uint32 list = 0; list < meta->lists; list++)
-				codec_transform(&cache->codec, cache->centroids + (Size) list * meta->dims,
-								work + (Size) list * cache->codec.work_dim);
-		if (keep)
-			cache->work_centroids = work_bytes > 0 ? work : cache->centroids;
-	}
-	index->rd_amcache = cache;
-	return cache;
-}
-
-/*
- * The codec of meta's generation in the current memory context, for whoever keeps
- * it for long, or reads two generations.
- */
 void
-ivf_codec_open(Relation index, const IvfMetaPageData *meta, Codec *codec)
+ivf_code_state_read(Relation index, const IvfMetaPageData *meta, Size floats, float *out)
 {
-	Size		floats;
-	float	   *state;
-
-	if (!codec_init(codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
-					meta->code_parts, meta->code_seed))
-		elog(ERROR, "invalid codec");	/* ivf_meta_flaw() */
-	floats = codec_state_floats(codec);
-	state = palloc_extended(sizeof(float) * floats + 1, MCXT_ALLOC_HUGE);
-	ivf_code_state_read(index, meta, floats, state);
-	codec_attach(codec, state, palloc(codec_memory(codec) + 1));
+	words_read(index, meta, meta->code.start, IVF_PAGE_CODEC, floats, out);
 }
 
-/* A list's centroid in the space of a codec of one's own. */
+/* What is wrong with the first lists of groups, as a sentence; NULL: nothing. */
+const char *
+ivf_groups_flaw(const IvfMetaPageData *meta, const uint32 *first)
+{
+	for (uint32 g = 0; g < meta->groups; g++)
+		if (first[g] >= meta->lists || (g == 0 ? first[g] != 0 : first[g] <= first[g - 1]))
+			return "The groups do not divide the lists.";
+	return NULL;
+}
+
+/* The groups of lists: where each begins, and their middles. */
 void
-ivf_codec_centroid_of(Relation index, const IvfMetaPageData *meta, const Codec *codec,
-					  uint32 list, float *out)
+ivf_groups_read(Relation index, const IvfMetaPageData *meta, uint32 *first, float *middles)
 {
-	float	   *plain;
+	Size		words = ivf_group_words(meta->groups, meta->dims);
+	uint32	   *all = palloc_extended(sizeof(uint32) * words, MCXT_ALLOC_HUGE);
+	const char *flaw;
 
-	if (meta->generation == 0)
-	{
-		memset(out, 0, sizeof(float) * codec->work_dim);
-		return;
-	}
-	plain = palloc(sizeof(float) * meta->dims);
-	ivf_centroids_read(index, meta, list, 1, plain);
-	codec_transform(codec, plain, out);
-	pfree(plain);
+	words_read(index, meta, meta->group.start, IVF_PAGE_GROUP, words, all);
+	memcpy(first, all, sizeof(uint32) * meta->groups);
+	memcpy(middles, all + meta->groups, sizeof(float) * meta->groups * meta->dims);
+	pfree(all);
+	flaw = ivf_groups_flaw(meta, first);
+	if (flaw)
+		page_corrupted(index, meta->group.start, "%s", flaw);
 }
 
-/* The codec of an ivfpq index, in the relation cache: see above. */
-const Codec *
-ivf_codec(Relation index, const IvfMetaPageData *meta)
+/* Groups as their pages have them, in the current memory context. */
+void *
+ivf_groups_form(uint32 groups, int dims, const uint32 *first, const float *middles)
 {
-	Assert(meta->codec != CODEC_NONE);
-	return &cached(index, meta)->codec;
-}
+	uint32	   *all = palloc_extended(sizeof(uint32) * ivf_group_words(groups, dims),
+									  MCXT_ALLOC_HUGE);
 
-/*
- * For how many rows a scan should reach at first, as the scans of this backend
- * before it leave word; 0 where none has.  A wrong guess costs time only.
- */
-int
-ivf_reach_rows(Relation index, const IvfMetaPageData *meta)
-{
-	return cached(index, meta)->reach_rows;
-}
-
-void
-ivf_reach_rows_set(Relation index, int rows)
-{
-	IvfCache   *cache = (IvfCache *) index->rd_amcache;
-
-	if (cache != NULL)
-		cache->reach_rows = rows;
-}
-
-/* A list's centroid in the codec's space into out (work_dim floats). */
-void
-ivf_codec_centroid(Relation index, const IvfMetaPageData *meta, uint32 list, float *out)
-{
-	const IvfCache *cache = cached(index, meta);
-	Size		work_dim = cache->codec.work_dim;
-
-	if (meta->generation == 0)
-		memset(out, 0, sizeof(float) * work_dim);
-	else if (cache->work_centroids)
-		memcpy(out, cache->work_centroids + list * work_dim, sizeof(float) * work_dim);
-	else
-		ivf_codec_centroid_of(index, meta, &cache->codec, list, out);
-}
-
-/*
- * How far a query is from every centroid, smaller is nearer: squared L2, or
- * the negative inner product (under cosine, too: centroids have unit length,
- * and the query's length changes no order).  Superseded lists are included.
- */
-void
-ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
-					   const float *query, float *distances)
-{
-	const float *all = cached(index, meta)->centroids;
-	Size		bytes = sizeof(float) * meta->dims;
-	uint32		chunk = Max(CENTROID_CHUNK / bytes, 1);
-	float	   *copy = all ? NULL : palloc(bytes * chunk);
-
-	Assert(meta->generation > 0);
-	for (uint32 list = 0; list < meta->lists; list += chunk)
-	{
-		uint32		n = Min(chunk, meta->lists - list);
-		const float *centroids = copy;
-
-		CHECK_FOR_INTERRUPTS();
-		if (all)
-			centroids = all + (Size) list * meta->dims;
-		else
-			ivf_centroids_read(index, meta, list, n, copy);
-
-		if (meta->metric == METRIC_L2)
-			kernel->l2sq_rows(query, centroids, bytes, n, meta->dims, distances + list);
-		else
-		{
-			kernel->ip_rows(query, centroids, bytes, n, meta->dims, distances + list);
-			for (uint32 i = 0; i < n; i++)
-				distances[list + i] = -distances[list + i];
-		}
-	}
-	if (copy)
-		pfree(copy);
+	memcpy(all, first, sizeof(uint32) * groups);
+	memcpy(all + groups, middles, sizeof(float) * groups * dims);
+	return all;
 }

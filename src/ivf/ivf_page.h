@@ -22,6 +22,8 @@
  *	IVF_PAGE_CONT	floats of the row that begins on the page's owner
  *	IVF_PAGE_CODEC	floats of what the codec has learnt, IVF_CONT_FLOATS on each
  *					page but the last
+ *	IVF_PAGE_GROUP	groups of lists: uint32[groups], the first list of each, then
+ *					their middles, float4[dims] each; laid out as a codec's
  *	VECDB_PAGE_FREE	nothing; in the free-space map
  *
  *-------------------------------------------------------------------------
@@ -32,6 +34,7 @@
 #include "storage/bufpage.h"
 #include "storage/itemptr.h"
 
+#include "guc.h"
 #include "am/page.h"
 #include "am/support.h"
 #include "quant/codec.h"
@@ -45,9 +48,10 @@
 #define IVF_PAGE_LIST		4
 #define IVF_PAGE_CONT		5
 #define IVF_PAGE_CODEC		6
-#define IVF_PAGE_LAST		IVF_PAGE_CODEC
+#define IVF_PAGE_GROUP		7
+#define IVF_PAGE_LAST		IVF_PAGE_GROUP
 
-#define IVF_MAX_LISTS		32768
+#define IVF_MAX_LISTS		VECDB_MAX_LISTS
 #define IVF_MAX_EXTENTS		32
 
 /*
@@ -259,6 +263,13 @@ typedef struct IvfTarget
  *	1836	4		... row_size
  *	1840	2		... bits of its codes
  *	1842	6		unused, 0
+ *
+ * Many lists are in groups (quant/groups.h), few are not:
+ *
+ *	1848	4		groups, or 0
+ *	1852	12		extent of the groups
+ *	1864	4		next generation: groups, or 0
+ *	1868	12		... extent of the groups
  */
 typedef struct IvfMetaPageData
 {
@@ -314,6 +325,10 @@ typedef struct IvfMetaPageData
 	uint32		retired_row_size;
 	uint16		retired_code_bits;
 	uint16		unused[3];
+	uint32		groups;
+	IvfExtent	group;
+	uint32		next_groups;
+	IvfExtent	next_group;
 } IvfMetaPageData;
 
 typedef IvfMetaPageData *IvfMetaPage;
@@ -326,7 +341,8 @@ StaticAssertDecl(offsetof(IvfMetaPageData, next_dir) == 968, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, retired_xid) == 1744, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, next_codec) == 1764, "metapage layout");
 StaticAssertDecl(offsetof(IvfMetaPageData, next_widths) == 1808, "metapage layout");
-StaticAssertDecl(sizeof(IvfMetaPageData) == 1848, "metapage layout");
+StaticAssertDecl(offsetof(IvfMetaPageData, groups) == 1848, "metapage layout");
+StaticAssertDecl(sizeof(IvfMetaPageData) == 1880, "metapage layout");
 
 
 /*
@@ -447,6 +463,20 @@ ivf_centroid_pages(uint32 lists, int dims)
 
 	return per_page > 0 ? (lists + per_page - 1) / per_page :
 		lists * ivf_pages_per_centroid(dims);
+}
+
+/* Words (of 4 bytes) on the pages of groups: where each begins, and the middles. */
+static inline Size
+ivf_group_words(uint32 groups, int dims)
+{
+	return (Size) groups * (dims + 1);
+}
+
+/* Pages for so many words, as codec and groups have them. */
+static inline uint32
+ivf_word_pages(Size words)
+{
+	return (uint32) ((words + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS);
 }
 
 #endif							/* VECDB_IVF_PAGE_H */

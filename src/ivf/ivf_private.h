@@ -74,10 +74,29 @@ extern int	ivf_extents_add(IvfExtent *extents, int n, uint32 first,
 extern BlockNumber ivf_centroid_block(const IvfMetaPageData *meta, uint32 list, int *slot);
 extern void ivf_centroids_read(Relation index, const IvfMetaPageData *meta,
 							   uint32 first, uint32 n, float *out);
-extern void ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
-								   const float *query, float *distances);
 extern void ivf_code_state_read(Relation index, const IvfMetaPageData *meta, Size floats,
 								float *out);
+extern const char *ivf_groups_flaw(const IvfMetaPageData *meta, const uint32 *first);
+extern void ivf_groups_read(Relation index, const IvfMetaPageData *meta, uint32 *first,
+							float *middles);
+extern void *ivf_groups_form(uint32 groups, int dims, const uint32 *first,
+							 const float *middles);
+
+/* ivf_rank.c: lists by their centroids, and the backend's copy of these */
+typedef struct IvfRank IvfRank;
+extern IvfRank *ivf_rank_begin(Relation index, const IvfMetaPageData *meta, const float *query);
+extern void ivf_rank_end(IvfRank *rank);
+extern uint32 ivf_rank_ngroups(const IvfMetaPageData *meta);
+extern void ivf_rank_groups(Relation index, const IvfMetaPageData *meta, const IvfRank *rank,
+							float *out);
+extern uint32 ivf_rank_group(Relation index, const IvfMetaPageData *meta, uint32 group,
+							 uint32 *first);
+extern void ivf_rank_lists(Relation index, const IvfMetaPageData *meta, const IvfRank *rank,
+						   uint32 first, uint32 n, float *out);
+extern void ivf_centroid_distances(Relation index, const IvfMetaPageData *meta,
+								   const float *query, float *distances);
+extern uint32 ivf_nearest_list(Relation index, const IvfMetaPageData *meta,
+							   const float *value);
 extern void ivf_codec_open(Relation index, const IvfMetaPageData *meta, Codec *codec);
 extern void ivf_codec_centroid_of(Relation index, const IvfMetaPageData *meta,
 								  const Codec *codec, uint32 list, float *out);
@@ -209,8 +228,6 @@ extern void ivfbuildempty(Relation index);
 /* ivf_insert.c */
 extern bool ivf_insert_value(Relation index, Datum value, ItemPointer tid);
 extern bool ivf_form_row(Metric metric, int dims, Datum value, ItemPointer tid, IvfRow row);
-extern uint32 ivf_nearest_list(Relation index, const IvfMetaPageData *meta,
-							   const float *value);
 extern bool ivfinsert(Relation index, Datum *values, bool *isnull,
 					  ItemPointer heap_tid, Relation heap,
 					  IndexUniqueCheck checkUnique, bool indexUnchanged,

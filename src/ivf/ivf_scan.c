@@ -70,13 +70,6 @@
 #define SECOND_REACH	512
 #define INITIAL_CANDIDATES	256
 
-/* Lists visited: what the codec must know to read them again */
-typedef struct VisitedList
-{
-	uint32		list;
-	double		distance;
-} VisitedList;
-
 /* A batch of ivfpq: lists visited[first] .. visited[end - 1] */
 typedef struct ScanBatch
 {
@@ -101,8 +94,9 @@ typedef struct IvfScanState
 	MemoryContext context;		/* of all below; lives as long as the scan */
 	CandidatePool *pool;		/* rows; see bound_distance() for ivfpq's */
 	IvfRerank  *rerank;			/* rows of ivfpq with exact distances */
-	CandidatePool *lists;		/* lists not yet visited; a TID's block is the
-								 * number */
+	CandidatePool *groups;		/* groups whose lists are not in lists yet ... */
+	CandidatePool *lists;		/* ... and lists not yet visited; a TID's block is
+								 * the number */
 	bool		started;
 
 	/* from here on set when the first row is asked for */
@@ -119,7 +113,7 @@ typedef struct IvfScanState
 	int			rerank_k;		/* so many at a time; 0: by their bounds */
 	int			made_exact;		/* of the rerank_k at hand */
 	double		width_recall;	/* bounds are as wide as this recall wants */
-	VisitedList *lists_visited;
+	uint32	   *lists_visited;	/* to read them again */
 	uint32		lists_size;		/* of lists_visited */
 	ScanBatch	batches[MAX_BATCHES];
 	int			nbatches;
@@ -148,6 +142,8 @@ typedef struct IvfScanState
 	bool		has_next;
 	double		nearest;		/* distance of the first list */
 	double		rows_before;	/* rows of the lists visited */
+	IvfRank    *rank;			/* the query, for ranking; NULL: nothing to rank by */
+	uint32		ranked;			/* lists whose centroids the query was compared with */
 	uint32		max_lists;		/* lists to visit at most */
 	uint32		visited;
 	uint64		gathered;
@@ -172,6 +168,7 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	state = palloc0(sizeof(IvfScanState));
 	state->context = context;
 	state->pool = pool_create((Size) work_mem * 1024);
+	state->groups = pool_create((Size) work_mem * 1024);
 	state->lists = pool_create((Size) work_mem * 1024);
 	if (ivf_has_codes(index))
 		state->rerank = ivf_rerank_create();
@@ -225,6 +222,7 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 	if (state->rerank)
 		ivf_rerank_reset(state->rerank);
 	pool_reset(state->pool);
+	pool_reset(state->groups);
 	pool_reset(state->lists);
 
 	if (keys && scan->numberOfKeys > 0)
@@ -233,12 +231,76 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 		memmove(scan->orderByData, orderbys, scan->numberOfOrderBys * sizeof(ScanKeyData));
 }
 
+/*
+ * So many lists at least are ranked before the next one is visited; those of the
+ * nearest groups.  Measured with queries unlike the rows, which need most (README.md).
+ */
+static double
+lists_to_rank(const IvfScanState *state)
+{
+	return 16 * sqrt(state->meta.lists) + 32.0 * (Max(state->visited, state->probes) + 1);
+}
+
+/* Rank n lists from first on, by their distances as ivf_rank_lists() has them. */
+static void
+add_lists(IvfScanState *state, uint32 first, uint32 n, const float *distances)
+{
+	float		norm = sqrtf(state->query_normsq);
+	ItemPointerData item;
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		double		distance = distances ? distances[i] : 0;
+
+		if (state->meta.metric != METRIC_L2)
+			distance = norm > 0 ? Max(2 + 2 * distance / norm, 0) : 2;
+		ItemPointerSet(&item, first + i, FirstOffsetNumber);
+		pool_add(state->lists, distance, &item);
+	}
+	state->ranked += n;
+}
+
+/* Rank the lists of the nearest groups, as far as they are wanted. */
+static void
+open_groups(Relation index, IvfScanState *state)
+{
+	double		wanted = lists_to_rank(state);
+	float	   *distances = NULL;
+	uint32		room = 0;
+	double		distance;
+	ItemPointerData item;
+
+	while (state->ranked < wanted && pool_pop(state->groups, &distance, &item))
+	{
+		uint32		first;
+		uint32		n = ivf_rank_group(index, &state->meta,
+									   ItemPointerGetBlockNumberNoCheck(&item), &first);
+
+		if (n > room)
+		{
+			if (distances)
+				pfree(distances);
+			room = n;
+			distances = palloc(sizeof(float) * room);
+		}
+		ivf_rank_lists(index, &state->meta, state->rank, first, n, distances);
+		add_lists(state, first, n, distances);
+	}
+	if (distances)
+	{
+		pool_end_batch(state->lists);
+		pfree(distances);
+	}
+}
+
 /* Take the next list from the ranking. */
 static void
-advance_list(IvfScanState *state)
+advance_list(Relation index, IvfScanState *state)
 {
 	ItemPointerData item;
 
+	if (state->ranked < state->meta.lists)
+		open_groups(index, state);
 	state->has_next = pool_pop(state->lists, &state->next_distance, &item);
 	if (state->has_next)
 		state->next_list = ItemPointerGetBlockNumberNoCheck(&item);
@@ -251,25 +313,34 @@ advance_list(IvfScanState *state)
 static void
 rank_lists(Relation index, IvfScanState *state)
 {
-	float	   *distances = palloc0(sizeof(float) * state->meta.lists);
-	float		norm = sqrtf(state->query_normsq);
-	ItemPointerData item;
+	uint32		ngroups = ivf_rank_ngroups(&state->meta);
 
+	if (state->rank)
+		ivf_rank_end(state->rank);
+	state->rank = NULL;
+	state->ranked = 0;
 	if (state->meta.generation > 0 && state->query != NULL)
-		ivf_centroid_distances(index, &state->meta, state->query, distances);
-	for (uint32 list = 0; list < state->meta.lists; list++)
 	{
-		double		distance = distances[list];
+		float	   *distances = palloc(sizeof(float) * ngroups);
+		ItemPointerData item;
 
-		if (state->meta.metric != METRIC_L2)
-			distance = norm > 0 ? 2 + 2 * distance / norm : 2;
-		ItemPointerSet(&item, list, FirstOffsetNumber);
-		pool_add(state->lists, distance, &item);
+		state->rank = ivf_rank_begin(index, &state->meta, state->query);
+		ivf_rank_groups(index, &state->meta, state->rank, distances);
+		for (uint32 g = 0; g < ngroups; g++)
+		{
+			ItemPointerSet(&item, g, FirstOffsetNumber);
+			pool_add(state->groups, distances[g], &item);
+		}
+		pool_end_batch(state->groups);
+		pfree(distances);
 	}
-	pool_end_batch(state->lists);
-	pfree(distances);
+	else
+	{
+		add_lists(state, 0, state->meta.lists, NULL);
+		pool_end_batch(state->lists);
+	}
 
-	advance_list(state);
+	advance_list(index, state);
 	state->nearest = state->next_distance;
 	state->rows_before = 0;
 }
@@ -677,36 +748,34 @@ bound_distance(const IvfScanState *state, double bound)
 	pg_unreachable();
 }
 
-/* Let the codec know which list comes, and how far its centroid is. */
+/*
+ * Let the codec know which list comes, and how far its centroid is: exactly, by the
+ * codec's own space, since the ranking may know it roughly.
+ */
 static void
-enter_list(Relation index, IvfScanState *state, uint32 list, double base)
+enter_list(Relation index, IvfScanState *state, uint32 list)
 {
+	double		base;
+
 	if (!state->layout.has_codes || state->query == NULL)
 		return;
 	if (state->beside)
-	{
-		/* nobody has ranked it, either */
 		ivf_codec_centroid_of(index, &state->meta, &state->codec, list, state->centroid);
-		base = kernel->l2sq(state->coded.q, state->centroid, state->codec.work_dim);
-		codec_query_list(&state->coded, state->centroid, (float) Min(base, FLT_MAX));
-		return;
-	}
-	ivf_codec_centroid(index, &state->meta, list, state->centroid);
-	/* born empty: nobody has ranked the only list, whose centre is zero */
-	if (state->meta.generation == 0)
-		base = state->meta.metric == METRIC_L2 ? state->query_norm * state->query_norm : 1;
+	else
+		ivf_codec_centroid(index, &state->meta, list, state->centroid);
+	base = kernel->l2sq(state->coded.q, state->centroid, state->codec.work_dim);
 	codec_query_list(&state->coded, state->centroid, (float) Min(base, FLT_MAX));
 }
 
 /* Gather the rows of one list; beside it, those that a training did not copy there. */
 static void
-visit_list(Relation index, IvfScanState *state, uint32 list, double distance)
+visit_list(Relation index, IvfScanState *state, uint32 list)
 {
 	uint32		row_size = state->meta.row_size;
 	IvfCursor	cursor;
 	Buffer		buf;
 
-	enter_list(index, state, list, distance);
+	enter_list(index, state, list);
 	ivf_cursor_start(index, &cursor, &state->meta, list);
 	if (!state->again)
 		state->rows_before += cursor.rows;
@@ -807,7 +876,7 @@ visit_next_generation(Relation index, IvfScanState *state)
 	MemoryContextSwitchTo(old);
 
 	for (uint32 list = 0; list < next->meta.lists; list++)
-		visit_list(index, next, list, 0);
+		visit_list(index, next, list);
 	state->gathered = next->gathered;
 	state->dropped = next->dropped;
 	MemoryContextDelete(context);
@@ -844,17 +913,16 @@ end_batch(IvfScanState *state)
 
 /* Remember a list that is visited, so that it can be visited once more. */
 static void
-remember_list(IvfScanState *state, uint32 list, double distance)
+remember_list(IvfScanState *state, uint32 list)
 {
 	if (state->visited == state->lists_size)
 	{
 		state->lists_size = Max(2 * state->lists_size, 64);
 		state->lists_visited = state->lists_visited == NULL ?
-			MemoryContextAlloc(state->context, sizeof(VisitedList) * state->lists_size) :
-			repalloc(state->lists_visited, sizeof(VisitedList) * state->lists_size);
+			MemoryContextAlloc(state->context, sizeof(uint32) * state->lists_size) :
+			repalloc(state->lists_visited, sizeof(uint32) * state->lists_size);
 	}
-	state->lists_visited[state->visited].list = list;
-	state->lists_visited[state->visited].distance = distance;
+	state->lists_visited[state->visited] = list;
 }
 
 /* Gather the next batch of lists; false when there is none left. */
@@ -883,11 +951,11 @@ next_batch(Relation index, IvfScanState *state)
 	while (state->has_next && state->visited < state->max_lists &&
 		   (first ? in_first_batch(state) : state->visited < end))
 	{
-		visit_list(index, state, state->next_list, state->next_distance);
+		visit_list(index, state, state->next_list);
 		if (state->layout.has_codes)
-			remember_list(state, state->next_list, state->next_distance);
+			remember_list(state, state->next_list);
 		state->visited++;
-		advance_list(state);
+		advance_list(index, state);
 	}
 	if (state->batch != NULL)
 		state->batch->end = state->visited;
@@ -907,8 +975,7 @@ extend_reach(Relation index, IvfScanState *state)
 	begin_batch(state, batch, batch->wanted < SECOND_REACH ? SECOND_REACH : 0, true);
 	state->extended = true;
 	for (uint32 i = batch->first; i < batch->end; i++)
-		visit_list(index, state, state->lists_visited[i].list,
-				   state->lists_visited[i].distance);
+		visit_list(index, state, state->lists_visited[i]);
 	end_batch(state);
 }
 
@@ -1037,6 +1104,7 @@ ivfendscan(IndexScanDesc scan)
 	if (state->rerank)
 		ivf_rerank_free(state->rerank);
 	pool_free(state->pool);
+	pool_free(state->groups);
 	pool_free(state->lists);
 	MemoryContextDelete(state->context);
 	scan->opaque = NULL;

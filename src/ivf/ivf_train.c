@@ -40,6 +40,7 @@
 #include "compat.h"
 #include "ivf/ivf_private.h"
 #include "quant/assign.h"
+#include "quant/groups.h"
 #include "quant/kmeans.h"
 #include "quant/random.h"
 
@@ -72,6 +73,9 @@ typedef struct IvfTraining
 	IvfMetaPageData old;		/* as if there were no new lists */
 	IvfMetaPageData new;		/* as if there were no old ones */
 	float	   *centroids;
+	int			groups;			/* of them; 0: none */
+	uint32	   *group_first;	/* lists of each */
+	float	   *middles;
 	Codec		codec;			/* of the new lists; CODEC_NONE: ivfflat */
 	float	   *work_centroids; /* in its space */
 	IvfFetch   *fetch;			/* ivfpq: values */
@@ -101,7 +105,10 @@ typedef struct IvfTraining
 	uint32	   *lists;
 	float	   *distances;
 	char	   *assign;			/* prepared centroids */
+	char	   *assign_middles;
 	char	   *assign_queries;
+	Groups		assign_groups;
+	void	   *group_scratch;
 	void	   *scratch;
 	uint64		copied;
 } IvfTraining;
@@ -208,29 +215,52 @@ write_centroids(IvfTraining *training)
 	new->cent_extents = ivf_extents_add(new->cent, 0, 0, start, blocks);
 }
 
+/* Words (of 4 bytes) on pages of their own, which make one extent; returns 1. */
+static int
+write_words(IvfTraining *training, uint8 kind, const void *words, Size nwords, IvfExtent *extent)
+{
+	uint32		blocks = ivf_word_pages(nwords);
+	BlockNumber start = page_new_run(training->index, blocks);
+
+	for (uint32 i = 0; i < blocks; i++)
+	{
+		Size		done = (Size) i * IVF_CONT_FLOATS;
+
+		write_page(training->index, start + i, kind, training->new.generation,
+				   (const float *) words + done,
+				   Min(nwords - done, IVF_CONT_FLOATS) * sizeof(float));
+	}
+	return ivf_extents_add(extent, 0, 0, start, blocks);
+}
+
 /* What the codec has learnt. */
 static void
 write_code_state(IvfTraining *training)
 {
 	IvfMetaPageData *new = &training->new;
 	Size		floats = training->codec.kind == CODEC_NONE ? 0 : codec_state_floats(&training->codec);
-	uint32		blocks = (floats + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS;
-	BlockNumber start;
 
 	new->code_extents = 0;
 	memset(&new->code, 0, sizeof(new->code));
-	if (floats == 0)
-		return;
-	start = page_new_run(training->index, blocks);
-	for (uint32 i = 0; i < blocks; i++)
-	{
-		Size		done = (Size) i * IVF_CONT_FLOATS;
+	if (floats > 0)
+		new->code_extents = write_words(training, IVF_PAGE_CODEC, training->codec.state, floats,
+										&new->code);
+}
 
-		write_page(training->index, start + i, IVF_PAGE_CODEC, new->generation,
-				   training->codec.state + done,
-				   Min(floats - done, IVF_CONT_FLOATS) * sizeof(float));
-	}
-	new->code_extents = ivf_extents_add(&new->code, 0, 0, start, blocks);
+static void
+write_groups(IvfTraining *training)
+{
+	IvfMetaPageData *new = &training->new;
+	void	   *words;
+
+	new->groups = training->groups;
+	memset(&new->group, 0, sizeof(new->group));
+	if (new->groups == 0)
+		return;
+	words = ivf_groups_form(new->groups, new->dims, training->group_first, training->middles);
+	(void) write_words(training, IVF_PAGE_GROUP, words, ivf_group_words(new->groups, new->dims),
+					   &new->group);
+	pfree(words);
 }
 
 /* One record: inserts go to the new lists, scans read them as well. */
@@ -414,20 +444,26 @@ flush_block(IvfTraining *training)
 
 	if (training->nblock == 0)
 		return;
-	assign_rows(training->assign, values, ld, NULL, training->nblock, training->lists,
-				NULL, training->scratch, pause_training, NULL);
-	if (training->nqueries > 0)
-		assign_distances(training->assign_queries, values, ld, training->nblock,
-						 training->distances, training->nqueries, training->scratch,
-						 pause_training, NULL);
+	if (training->groups > 0)
+		groups_assign(&training->assign_groups, (int) new->lists, values, ld, training->nblock,
+					  training->lists, training->group_scratch, pause_training, NULL);
+	else
+		assign_rows(training->assign, values, ld, NULL, training->nblock, training->lists,
+					NULL, training->scratch, pause_training, NULL);
 	for (int i = 0; i < training->nblock; i++)
 	{
+		int			of_part = i % ASSIGN_BLOCK_ROWS;
 		char	   *datum = training->block + i * training->slot_size;
 		IvfRow		row = (IvfRow) (datum + VARHDRSZ);
 		uint32		list = training->lists[i];
 
+		if (of_part == 0 && training->nqueries > 0)
+			assign_distances(training->assign_queries, values + i * ld, ld,
+							 Min(training->nblock - i, ASSIGN_BLOCK_ROWS), training->distances,
+							 training->nqueries, training->scratch, pause_training, NULL);
 		ivf_calibration_add_row(training->nearest, training->nqueries, (Metric) new->metric,
-								row->normsq, training->distances + (Size) i * training->nqueries,
+								row->normsq,
+								training->distances + (Size) of_part * training->nqueries,
 								training->copy_distance, list);
 		training->entries[list].rows++;
 		if (training->code)
@@ -600,10 +636,15 @@ copy_rows(IvfTraining *training)
 
 	training->slot_size = VARHDRSZ + IVF_ROW_HEAD + sizeof(float) * dims;
 	rows = palloc(Max(BLCKSZ, training->slot_size));
-	training->block_rows = assign_block_rows(dims);
+	training->block_rows = training->groups > 0 ? groups_block_rows(training->slot_size) :
+		assign_block_rows(dims);
+	if (training->groups > 0)
+		training->group_scratch = palloc_extended(groups_scratch_size(training->groups, (int) new->lists,
+																	  dims, training->block_rows),
+												  MCXT_ALLOC_HUGE);
 	training->block = palloc(training->slot_size * training->block_rows);
 	training->lists = palloc(sizeof(uint32) * training->block_rows);
-	training->distances = palloc(sizeof(float) * training->block_rows * Max(training->nqueries, 1));
+	training->distances = palloc(sizeof(float) * ASSIGN_BLOCK_ROWS * Max(training->nqueries, 1));
 	if (training->nqueries > 0)
 	{
 		training->assign_queries = palloc(assign_size(training->nqueries, dims));
@@ -751,6 +792,26 @@ memory_for(const KMeansParams *kmeans, const Codec *codec, int learnt, int nquer
 	return add_size(total, mul_size(2 * vector, nqueries));
 }
 
+/* Sort the centroids into groups, if they are many. */
+static void
+make_groups(IvfTraining *training, bool spherical)
+{
+	int			lists = (int) training->new.lists;
+	int			dims = (int) training->new.dims;
+	int			wanted = groups_wanted(lists, dims);
+	void	   *workspace;
+
+	training->groups = 0;
+	if (wanted == 0)
+		return;
+	workspace = palloc_extended(groups_make_size(lists, dims, wanted), MCXT_ALLOC_HUGE);
+	training->group_first = palloc(sizeof(uint32) * (wanted + 1));
+	training->middles = palloc_extended(sizeof(float) * dims * wanted, MCXT_ALLOC_HUGE);
+	training->groups = groups_make(workspace, training->centroids, lists, dims, spherical, wanted,
+								   training->group_first, training->middles, pause_training, NULL);
+	pfree(workspace);
+}
+
 /* Sample and find centroids.  False: not with this memory, or not of these rows. */
 static bool
 find_centroids(IvfTraining *training, int wanted)
@@ -801,6 +862,7 @@ find_centroids(IvfTraining *training, int wanted)
 	new->lists = new->lists_alive = kmeans_run(workspace, 0, training->sample, training->centroids,
 											   NULL, pause_training, NULL);
 	pfree(workspace);
+	make_groups(training, kmeans.spherical);
 	return true;
 }
 
@@ -817,6 +879,16 @@ prepare_assign(IvfTraining *training)
 	training->assign = palloc_extended(assign_size(lists, dims), MCXT_ALLOC_HUGE);
 	assign_prepare(training->assign, training->centroids, lists, dims,
 				   training->new.metric != METRIC_L2, training->scratch);
+	if (training->groups == 0)
+		return;
+	training->assign_middles = palloc_extended(assign_size(training->groups, dims), MCXT_ALLOC_HUGE);
+	assign_prepare(training->assign_middles, training->middles, training->groups, dims,
+				   training->new.metric != METRIC_L2, training->scratch);
+	training->assign_groups.n = training->groups;
+	training->assign_groups.dim = dims;
+	training->assign_groups.first = training->group_first;
+	training->assign_groups.middles = training->assign_middles;
+	training->assign_groups.centroids = training->assign;
 }
 
 /*
@@ -900,6 +972,7 @@ begin_training(IvfTraining *training)
 	write_heads(training);
 	write_directory(training);
 	write_centroids(training);
+	write_groups(training);
 	write_code_state(training);
 	VECDB_POINT(POINT_TRAIN_WRITTEN);
 	begin_generation(training);
@@ -920,6 +993,14 @@ resume_training(IvfTraining *training)
 	if (new->codec != CODEC_NONE)
 		ivf_codec_open(training->index, new, &training->codec);
 	ivf_centroids_read(training->index, new, 0, new->lists, training->centroids);
+	training->groups = (int) new->groups;
+	if (training->groups > 0)
+	{
+		training->group_first = palloc(sizeof(uint32) * (new->groups + 1));
+		training->middles = palloc_extended(sizeof(float) * new->dims * new->groups, MCXT_ALLOC_HUGE);
+		ivf_groups_read(training->index, new, training->group_first, training->middles);
+		training->group_first[new->groups] = new->lists;
+	}
 }
 
 /* The whole work, from the metapage of the old lists; false: it is not due. */

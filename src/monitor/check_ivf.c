@@ -40,6 +40,9 @@
 #define NEAREST_ROWS	10000
 #define NEAREST_WORK	(1e9)
 
+/* Where lists have groups, one in so many rows may be in another list. */
+#define MISPLACED_SHARE	10
+
 #define MAX_CONT_PAGES \
 	((VECTOR_MAX_DIM - IVF_HEAD_FLOATS + IVF_CONT_FLOATS - 1) / IVF_CONT_FLOATS)
 
@@ -643,6 +646,58 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	}
 }
 
+/*
+ * Read words (of 4 bytes) from the pages of a kind, which follow each other from blkno on;
+ * false when they are not there.
+ */
+static bool
+read_words(IvfCheck *ivf, BlockNumber blkno, uint8 kind, Size words, void *out)
+{
+	PGAlignedBlock image;
+
+	for (Size done = 0; done < words; done += IVF_CONT_FLOATS, blkno++)
+	{
+		Size		part = Min(words - done, IVF_CONT_FLOATS);
+
+		if (!read_kind_of_view(ivf, blkno, kind, image.data))
+			return false;
+		if (IvfPageUsed(image.data) != sizeof(float) * part)
+		{
+			check_report(ivf->check, CHECK_CORRUPTION, "page_content", blkno, CHECK_NO_ITEM,
+						 "The page has %d bytes of content instead of %zu.",
+						 (int) IvfPageUsed(image.data), sizeof(float) * part);
+			return false;
+		}
+		memcpy((float *) out + done, IvfPageContent(image.data), sizeof(float) * part);
+	}
+	return true;
+}
+
+/* Groups divide the lists, and their middles are finite (I13). */
+static bool
+check_groups(IvfCheck *ivf)
+{
+	const IvfMetaPageData *meta = &ivf->view->meta;
+	Size		words = ivf_group_words(meta->groups, meta->dims);
+	float	   *all;
+	const char *flaw;
+
+	if (meta->groups == 0)
+		return true;
+	all = palloc_extended(sizeof(float) * words, MCXT_ALLOC_HUGE);
+	if (!read_words(ivf, meta->group.start, IVF_PAGE_GROUP, words, all))
+		return false;
+	flaw = ivf_groups_flaw(meta, (uint32 *) all);
+	for (Size i = meta->groups; flaw == NULL && i < words; i++)
+		if (!isfinite(all[i]))
+			flaw = "The middle of a group is not finite.";
+	if (flaw)
+		check_report(ivf->check, CHECK_CORRUPTION, "groups", meta->group.start, CHECK_NO_ITEM,
+					 "%s", flaw);
+	pfree(all);
+	return flaw == NULL;
+}
+
 /* What a codec has learnt: finite (I7). */
 static bool
 check_code_state(IvfCheck *ivf)
@@ -650,37 +705,23 @@ check_code_state(IvfCheck *ivf)
 	Check	   *check = ivf->check;
 	IvfView    *view = ivf->view;
 	IvfMetaPageData *meta = &view->meta;
-	BlockNumber blkno = meta->code.start;
 	Size		floats;
 	float	   *state;
-	PGAlignedBlock image;
 
 	(void) codec_init(&view->codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
 					  meta->code_parts, meta->code_seed);
 	floats = codec_state_floats(&view->codec);
 	state = palloc_extended(sizeof(float) * floats + 1, MCXT_ALLOC_HUGE);
-	for (Size done = 0; done < floats; done += IVF_CONT_FLOATS, blkno++)
-	{
-		Size		part = Min(floats - done, IVF_CONT_FLOATS);
-
-		if (!read_kind_of_view(ivf, blkno, IVF_PAGE_CODEC, image.data))
-			return false;
-		if (IvfPageUsed(image.data) != sizeof(float) * part)
+	if (!read_words(ivf, meta->code.start, IVF_PAGE_CODEC, floats, state))
+		return false;
+	for (Size i = 0; i < floats; i++)
+		if (!isfinite(state[i]))
 		{
-			check_report(check, CHECK_CORRUPTION, "page_content", blkno, CHECK_NO_ITEM,
-						 "The page has %d bytes of content instead of %zu.",
-						 (int) IvfPageUsed(image.data), sizeof(float) * part);
+			check_report(check, CHECK_CORRUPTION, "codec",
+						 meta->code.start + (BlockNumber) (i / IVF_CONT_FLOATS), CHECK_NO_ITEM,
+						 "Number %zu of what the codec has learnt is not finite.", i + 1);
 			return false;
 		}
-		memcpy(state + done, IvfPageContent(image.data), sizeof(float) * part);
-		for (Size i = done; i < done + part; i++)
-			if (!isfinite(state[i]))
-			{
-				check_report(check, CHECK_CORRUPTION, "codec", blkno, CHECK_NO_ITEM,
-							 "Number %zu of what the codec has learnt is not finite.", i + 1);
-				return false;
-			}
-	}
 	codec_attach(&view->codec, state, palloc(codec_memory(&view->codec) + 1));
 	view->centroid_list = PG_UINT32_MAX;
 	view->centroid = palloc(sizeof(float) * view->codec.work_dim);
@@ -1181,7 +1222,8 @@ ivf_structure(Check *check)
 		ivf->views[i].last_seq = palloc0(sizeof(uint32) * meta->lists);
 		if (!reach_extents(ivf, meta->dir, meta->dir_extents, IVF_PAGE_DIR) ||
 			!reach_extents(ivf, meta->cent, meta->cent_extents, IVF_PAGE_CENT) ||
-			!reach_extents(ivf, &meta->code, meta->code_extents, IVF_PAGE_CODEC))
+			!reach_extents(ivf, &meta->code, meta->code_extents, IVF_PAGE_CODEC) ||
+			!reach_extents(ivf, &meta->group, meta->groups > 0 ? 1 : 0, IVF_PAGE_GROUP))
 			return false;
 	}
 
@@ -1191,6 +1233,8 @@ ivf_structure(Check *check)
 		if (ivf->codes && !check_code_state(ivf))
 			return false;
 		ivf->view->sound_centroids = ivf->view->meta.generation == 0 || check_centroids(ivf);
+		if (!check_groups(ivf))
+			return false;
 	}
 	if (ivf->views[0].sound_centroids && ivf->meta.generation > 0 && ivf->meta.lists > 1)
 	{
@@ -1215,7 +1259,8 @@ ivf_structure(Check *check)
 					 UINT64_FORMAT " pages from here on were left by a training that came to nothing; VACUUM will make use of them.",
 					 ivf->waiting);
 
-	if (ivf->misplaced > 0)
+	/* a row is compared with the nearest groups only: it may miss a nearer list */
+	if (ivf->misplaced > (ivf->meta.groups > 0 ? ivf->sampled / MISPLACED_SHARE : 0))
 		check_report(check, CHECK_NOTE, "list_nearest",
 					 ivf->misplaced_block, ivf->misplaced_item,
 					 UINT64_FORMAT " of " UINT64_FORMAT " sampled rows are not in the list of their nearest centroid; this one is in list %u, but nearest to list %u.",

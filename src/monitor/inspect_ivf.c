@@ -54,7 +54,7 @@ ivf_kind_name(uint8 kind)
 		[VECDB_PAGE_FREE] = "free",[IVF_PAGE_META] = "meta",
 		[IVF_PAGE_DIR] = "directory",[IVF_PAGE_CENT] = "centroid",
 		[IVF_PAGE_LIST] = "list",[IVF_PAGE_CONT] = "continuation",
-		[IVF_PAGE_CODEC] = "codec"
+		[IVF_PAGE_CODEC] = "codec",[IVF_PAGE_GROUP] = "group"
 	};
 
 	return kind < lengthof(names) ? names[kind] : "unknown";

@@ -37,7 +37,7 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 {
 	static const char *const names[] = {"pages_free", "pages_meta",
 	"pages_directory", "pages_centroids", "pages_list", "pages_continuation",
-	"pages_codec"};
+	"pages_codec", "pages_group"};
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
 	uint64		pages[lengthof(names)] = {0};
@@ -86,7 +86,8 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 
 	put(fcinfo, "rows_now", rows);
 	for (int i = 0; i < lengthof(names); i++)
-		if (i != IVF_PAGE_CODEC || meta->codec != CODEC_NONE)
+		if ((i != IVF_PAGE_CODEC || meta->codec != CODEC_NONE) &&
+			(i != IVF_PAGE_GROUP || meta->groups > 0))
 			put(fcinfo, names[i], pages[i]);
 	put(fcinfo, "pages_list_empty", empty);
 	put(fcinfo, "pages_retired", retired);

@@ -299,15 +299,14 @@ load_block(const AssignHeader *header, const float *rows, size_t ld,
 
 static void
 tile_scores(const AssignHeader *header, const float *x, size_t ldx, int n,
-			int first, float *out, size_t ldo)
+			int first, int count, float *out, size_t ldo)
 {
 	const float *panels = (const float *) ((const char *) header + header->panels);
 
 	kernel->ip_panels(x, ldx, n,
 					  panels + (size_t) (first / UNIT) *
 					  kernel_panels_size(UNIT, header->product_dim),
-					  min_int(header->k - first, TILE),
-					  header->product_dim, out, ldo);
+					  count, header->product_dim, out, ldo);
 }
 
 /* a = the larger of a and b, of four each; a NaN in b is passed over */
@@ -370,15 +369,18 @@ take_best(const float *scores, int n, int first, float *best, uint32_t *nearest)
 }
 
 void
-assign_rows(const void *mem, const float *rows, size_t ld,
-			const uint32_t *which, int n,
-			uint32_t *nearest, float *distance,
-			void *scratch, AssignInterrupt interrupt, void *arg)
+assign_rows_among(const void *mem, int first_centroid, int end,
+				  const float *rows, size_t ld,
+				  const uint32_t *which, int n,
+				  uint32_t *nearest, float *distance,
+				  void *scratch, AssignInterrupt interrupt, void *arg)
 {
 	const AssignHeader *header = mem;
 	Scratch		s = divide_scratch(scratch, header->dim);
 	int			block = assign_block_rows(header->dim);
 
+	first_centroid = first_centroid / UNIT * UNIT;
+	end = min_int(header->k, (end + UNIT - 1) / UNIT * UNIT);
 	for (int start = 0; start < n; start += block)
 	{
 		int			count = min_int(n - start, block);
@@ -390,16 +392,17 @@ assign_rows(const void *mem, const float *rows, size_t ld,
 		for (int i = 0; i < count; i++)
 		{
 			s.best[i] = -INFINITY;
-			nearest[start + i] = 0;
+			nearest[start + i] = (uint32_t) first_centroid;
 		}
-		for (int first = 0; first < header->k; first += TILE)
+		for (int first = first_centroid; first < end; first += TILE)
 		{
 			if (interrupt)
 				interrupt(arg);
-			tile_scores(header, x, stride, count, first, s.scores, TILE);
+			tile_scores(header, x, stride, count, first, min_int(end - first, TILE),
+						s.scores, TILE);
 			for (int i = 0; i < count; i++)
 				take_best(s.scores + (size_t) i * TILE,
-						  min_int(header->k - first, TILE), first,
+						  min_int(end - first, TILE), first,
 						  &s.best[i], &nearest[start + i]);
 		}
 		if (distance == NULL)
@@ -415,6 +418,16 @@ assign_rows(const void *mem, const float *rows, size_t ld,
 			distance[start + i] = d;
 		}
 	}
+}
+
+void
+assign_rows(const void *mem, const float *rows, size_t ld,
+			const uint32_t *which, int n,
+			uint32_t *nearest, float *distance,
+			void *scratch, AssignInterrupt interrupt, void *arg)
+{
+	assign_rows_among(mem, 0, ((const AssignHeader *) mem)->k, rows, ld, which, n,
+					  nearest, distance, scratch, interrupt, arg);
 }
 
 void
@@ -439,7 +452,7 @@ assign_distances(const void *mem, const float *rows, size_t ld, int n,
 
 			if (interrupt)
 				interrupt(arg);
-			tile_scores(header, x, stride, count, first,
+			tile_scores(header, x, stride, count, first, width,
 						out + (size_t) start * ldo + first, ldo);
 			for (int i = 0; i < count; i++)
 			{

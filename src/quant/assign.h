@@ -48,6 +48,16 @@ extern void assign_rows(const void *mem, const float *rows, size_t ld,
 						uint32_t *nearest, float *distance,
 						void *scratch, AssignInterrupt interrupt, void *arg);
 
+/*
+ * The same among some centroids only: from first to end - 1, and those that were
+ * packed in one unit with either (so what nearest says may lie beyond).
+ */
+extern void assign_rows_among(const void *mem, int first, int end,
+							  const float *rows, size_t ld,
+							  const uint32_t *which, int n,
+							  uint32_t *nearest, float *distance,
+							  void *scratch, AssignInterrupt interrupt, void *arg);
+
 /* Distances of n rows to all k centroids: out[i * ldo + j]. */
 extern void assign_distances(const void *mem, const float *rows, size_t ld,
 							 int n, float *out, size_t ldo,

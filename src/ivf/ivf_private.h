@@ -86,7 +86,7 @@ extern void *ivf_groups_form(uint32 groups, int dims, const uint32 *first,
 typedef struct IvfRank IvfRank;
 extern IvfRank *ivf_rank_begin(Relation index, const IvfMetaPageData *meta, const float *query);
 extern void ivf_rank_end(IvfRank *rank);
-extern uint32 ivf_rank_ngroups(const IvfMetaPageData *meta);
+extern uint32 ivf_rank_ngroups(Relation index, const IvfMetaPageData *meta);
 extern void ivf_rank_groups(Relation index, const IvfMetaPageData *meta, const IvfRank *rank,
 							float *out);
 extern uint32 ivf_rank_group(Relation index, const IvfMetaPageData *meta, uint32 group,

@@ -43,7 +43,7 @@ typedef struct IvfCache
 {
 	uint32		generation;
 	uint32		lists;
-	uint32		groups;			/* 0: none */
+	uint32		groups;			/* 0: none, or none are wanted */
 	const uint32 *first;		/* list of each group */
 	RankedSet	centroids;
 	RankedSet	middles;
@@ -56,6 +56,11 @@ typedef struct IvfCache
 /* Most bytes of plain centroids, and of rough ones, that a backend keeps */
 #define CENTROID_CACHE_MAX	(4 * 1024 * 1024)
 #define CENTROID_CHUNK		(64 * 1024)
+/*
+ * Up to so many lists whose centroids are kept are ranked all at once, even if they
+ * have groups: they would miss some for queries unlike the rows (README.md).
+ */
+#define RANK_ALL_MAX	16384
 /* fewer lists are ranked by floats: exactly, and as quickly */
 #define ROUGH_FROM_LISTS	64
 
@@ -92,14 +97,16 @@ lay_out(const IvfMetaPageData *meta, IvfCache *cache, char *start, char **codec_
 	}
 	else if (!rough && meta->generation > 0 && plain_bytes <= CENTROID_CACHE_MAX)
 		cache->centroids.plain = (float *) take(&at, plain_bytes);
-	if (meta->groups > 0)
+	cache->groups = meta->lists <= RANK_ALL_MAX &&
+		(cache->centroids.rough.codes || cache->centroids.plain) ? 0 : meta->groups;
+	if (cache->groups > 0)
 		cache->first = (uint32 *) take(&at, sizeof(uint32) * meta->groups);
-	if (meta->groups > 0 && rough)
+	if (cache->groups > 0 && rough)
 	{
 		cache->middles.rough.rows = (RoughRow *) take(&at, sizeof(RoughRow) * meta->groups);
 		cache->middles.rough.codes = (int8_t *) take(&at, stride * meta->groups);
 	}
-	else if (meta->groups > 0)
+	else if (cache->groups > 0)
 		cache->middles.plain = (float *) take(&at, sizeof(float) * dims * meta->groups);
 	if (meta->codec != CODEC_NONE && meta->generation > 0 && plain_bytes <= CENTROID_CACHE_MAX)
 		cache->work_centroids = (float *) take(&at, sizeof(float) * cache->codec.work_dim * meta->lists);
@@ -154,7 +161,7 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 	bool		kept = cache->centroids.plain || cache->centroids.rough.codes || work;
 	float	   *all = unconstify(float *, cache->centroids.plain);
 
-	if (meta->groups > 0)
+	if (cache->groups > 0)
 	{
 		float	   *middles = cache->middles.plain ? unconstify(float *, cache->middles.plain) :
 			palloc_extended(sizeof(float) * dims * meta->groups, MCXT_ALLOC_HUGE);
@@ -167,7 +174,7 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 		if (middles != cache->middles.plain)
 			pfree(middles);
 	}
-	if (mean && meta->groups == 0 && !kept)
+	if (mean && cache->groups == 0 && !kept)
 		memset(mean, 0, sizeof(float) * dims);
 	if (!kept)
 		return;
@@ -175,7 +182,7 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 	if (all == NULL)
 		all = palloc_extended(sizeof(float) * dims * meta->lists, MCXT_ALLOC_HUGE);
 	ivf_centroids_read(index, meta, 0, meta->lists, all);
-	if (mean && meta->groups == 0)
+	if (mean && cache->groups == 0)
 		set_mean(mean, all, meta->lists, dims);
 	if (cache->centroids.rough.codes)
 		fill_rough(&cache->centroids.rough, mean, all, meta->lists, dims);
@@ -203,7 +210,6 @@ cached(Relation index, const IvfMetaPageData *meta)
 		pfree(cache);
 	plan.generation = meta->generation;
 	plan.lists = meta->lists;
-	plan.groups = meta->groups;
 	if (meta->codec != CODEC_NONE &&
 		!codec_init(&plan.codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
 					meta->code_parts, meta->code_seed))
@@ -383,11 +389,11 @@ distances_on_pages(Relation index, const IvfMetaPageData *meta, const IvfRank *r
 	pfree(copy);
 }
 
-/* How many groups there are: 1 where the lists have none. */
+/* How many groups there are to rank: 1 where lists are ranked all at once. */
 uint32
-ivf_rank_ngroups(const IvfMetaPageData *meta)
+ivf_rank_ngroups(Relation index, const IvfMetaPageData *meta)
 {
-	return Max(meta->groups, 1);
+	return Max(cached(index, meta)->groups, 1);
 }
 
 /* How far each group is. */
@@ -397,7 +403,7 @@ ivf_rank_groups(Relation index, const IvfMetaPageData *meta, const IvfRank *rank
 	const IvfCache *cache = cached(index, meta);
 
 	CHECK_FOR_INTERRUPTS();
-	if (meta->groups == 0)
+	if (cache->groups == 0)
 		*out = 0;
 	else if (cache->middles.rough.codes)
 		rough_distances(&rank->rough, &cache->middles.rough, 0, meta->groups, out);
@@ -492,7 +498,7 @@ ivf_nearest_list(Relation index, const IvfMetaPageData *meta, const float *value
 	uint32		list_items[NEAREST_ROUGH];
 	Nearest		groups = {GROUPS_NEAR, 0, group_distances, group_items};
 	Nearest		lists = {NEAREST_ROUGH, 0, list_distances, list_items};
-	uint32		ngroups = ivf_rank_ngroups(meta);
+	uint32		ngroups;
 	float	   *distances;
 	float		least = 0;
 	uint32		best = 0;
@@ -502,6 +508,7 @@ ivf_nearest_list(Relation index, const IvfMetaPageData *meta, const float *value
 		return 0;
 
 	rank = ivf_rank_begin(index, meta, value);
+	ngroups = ivf_rank_ngroups(index, meta);
 	distances = palloc(sizeof(float) * Max(meta->lists, ngroups));
 	ivf_rank_groups(index, meta, rank, distances);
 	for (uint32 g = 0; g < ngroups; g++)

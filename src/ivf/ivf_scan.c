@@ -238,7 +238,7 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 static double
 lists_to_rank(const IvfScanState *state)
 {
-	return 16 * sqrt(state->meta.lists) + 32.0 * (Max(state->visited, state->probes) + 1);
+	return 32 * sqrt(state->meta.lists) + 64.0 * (Max(state->visited, state->probes) + 1);
 }
 
 /* Rank n lists from first on, by their distances as ivf_rank_lists() has them. */
@@ -313,14 +313,13 @@ advance_list(Relation index, IvfScanState *state)
 static void
 rank_lists(Relation index, IvfScanState *state)
 {
-	uint32		ngroups = ivf_rank_ngroups(&state->meta);
-
 	if (state->rank)
 		ivf_rank_end(state->rank);
 	state->rank = NULL;
 	state->ranked = 0;
 	if (state->meta.generation > 0 && state->query != NULL)
 	{
+		uint32		ngroups = ivf_rank_ngroups(index, &state->meta);
 		float	   *distances = palloc(sizeof(float) * ngroups);
 		ItemPointerData item;
 

@@ -22,6 +22,8 @@
  * twice as many until all are in: early rounds move the centroids far, and
  * for that few points do as well as many.
  *
+ * Very many centroids are made in cells: kmeans_tree.c.
+ *
  * Seeds are drawn as k-means++ does (Arthur and Vassilvitskii 2007), on the
  * smallest sample and in batches, see draw_seeds().  In each round but the
  * last ones, the centroids of empty and of starved clusters go to the largest
@@ -175,6 +177,8 @@ kmeans_workspace_size(const KMeansParams *params)
 {
 	KMeansState state;
 
+	if (kmeans_tree_wanted(params))
+		return kmeans_tree_workspace_size(params);
 	return lay_out(params, &state);
 }
 
@@ -183,6 +187,11 @@ kmeans_init(void *workspace, const KMeansParams *params)
 {
 	KMeansState *state = workspace;
 
+	if (kmeans_tree_wanted(params))
+	{
+		kmeans_tree_init(workspace, params);
+		return;
+	}
 	memset(state, 0, sizeof(*state));
 	(void) lay_out(params, state);
 	state->params = *params;
@@ -201,6 +210,8 @@ kmeans_init(void *workspace, const KMeansParams *params)
 KMeansReport
 kmeans_report(const void *workspace)
 {
+	if (kmeans_tree_wanted(workspace))
+		return kmeans_tree_report(workspace);
 	return ((const KMeansState *) workspace)->report;
 }
 
@@ -996,6 +1007,10 @@ kmeans_run(void *workspace, int participant, const float *points,
 	char	   *own = ARRAY(state, char, private) +
 	state->private_size * (size_t) participant;
 	size_t		sums_size = sizeof(double) * (size_t) state->params.dim;
+
+	/* either state begins with the parameters */
+	if (kmeans_tree_wanted(workspace))
+		return kmeans_tree_run(workspace, participant, points, centroids, sync, interrupt, arg);
 
 	me.state = state;
 	me.number = participant;

@@ -140,6 +140,15 @@ extern bool kmeans_reserve(size_t *total, size_t count, size_t item, size_t *off
 /* Compare points of order, from place first on, with all centroids. */
 extern void kmeans_assign(Participant *me, int first);
 
+/* kmeans_tree.c */
+extern bool kmeans_tree_wanted(const KMeansParams *params);
+extern size_t kmeans_tree_workspace_size(const KMeansParams *params);
+extern void kmeans_tree_init(void *workspace, const KMeansParams *params);
+extern int	kmeans_tree_run(void *workspace, int participant, const float *points,
+							float *centroids, KMeansSync sync,
+							KMeansInterrupt interrupt, void *arg);
+extern KMeansReport kmeans_tree_report(const void *workspace);
+
 /* kmeans_near.c */
 extern bool kmeans_near_wanted(const KMeansParams *params);
 extern bool kmeans_near_lay_out(const KMeansParams *params, size_t *total,

@@ -837,7 +837,7 @@ test_sizes(void)
 		{INT_MAX, INT_MAX, INT_MAX, false, 10, 1, INT_MAX},
 		{INT_MAX, INT_MAX, INT_MAX, false, 10, 1, 1},
 	};
-	KMeansParams params = {2000000, 1000, 32768, false, 10, 1, 4};
+	KMeansParams params = {2000000, 1000, 16384, false, 10, 1, 4};
 	size_t		size;
 
 	for (int i = 0; i < LENGTH(wrong); i++)
@@ -851,12 +851,12 @@ test_sizes(void)
 	/* never less than what it must hold */
 	size = kmeans_workspace_size(&params);
 	CHECK(size == SIZE_MAX ? sizeof(size_t) == 4 :
-		  size >= sizeof(float) * 1000 * (size_t) 32768 + 3 * sizeof(uint32_t) * (size_t) 2000000,
+		  size >= sizeof(float) * 1000 * (size_t) 16384 + 3 * sizeof(uint32_t) * (size_t) 2000000,
 		  "too small: %zu", size);
 	for (int shift = 20; shift < 31; shift++)
 	{
-		KMeansParams huge = {1 << shift, 1 << (shift - 10), 1 << 15, false, 10, 1, 1 << (shift - 16)};
-		double		least = 4.0 * ldexp(1.0, shift - 10 + 15) + 12.0 * ldexp(1.0, shift);
+		KMeansParams huge = {1 << shift, 1 << (shift - 10), 1 << 14, false, 10, 1, 1 << (shift - 16)};
+		double		least = 4.0 * ldexp(1.0, shift - 10 + 14) + 12.0 * ldexp(1.0, shift);
 
 		size = kmeans_workspace_size(&huge);
 		CHECK(size == SIZE_MAX || (double) size >= least, "2^%d points: %zu bytes", shift, size);

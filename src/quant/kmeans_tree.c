@@ -96,7 +96,8 @@ lay_out(const KMeansParams *params, TreeState *state)
 	size_t		ncells,
 				unused;
 
-	if (params->participants < 1 || params->max_iterations < 1 || params->dim < 1)
+	if (params->participants < 1 || params->max_iterations < 1 || params->dim < 1 ||
+		n > SIZE_MAX / sizeof(float) / dim)
 		return SIZE_MAX;
 	state->params = *params;
 	state->ncells = (int) sqrt((double) min_int(params->k, params->n));

@@ -835,7 +835,7 @@ test_sizes(void)
 		{3, 3, 3, false, 0, 1, 1}, {3, 3, 3, false, 10, 1, 0}, {-1, 3, 3, false, 10, 1, 1},
 		{3, INT_MIN, 3, false, 10, 1, 1}, {3, 3, -1, false, 10, 1, 1},
 		{INT_MAX, INT_MAX, INT_MAX, false, 10, 1, INT_MAX},
-		{INT_MAX, INT_MAX, INT_MAX, false, 10, 1, 1},
+		{INT_MAX, INT_MAX, 16384, false, 10, 1, 1},
 	};
 	KMeansParams params = {2000000, 1000, 16384, false, 10, 1, 4};
 	size_t		size;
@@ -843,7 +843,7 @@ test_sizes(void)
 	for (int i = 0; i < LENGTH(wrong); i++)
 		CHECK(kmeans_workspace_size(&wrong[i]) == SIZE_MAX ||
 			  (sizeof(size_t) > 4 && i == LENGTH(wrong) - 1 &&
-			   kmeans_workspace_size(&wrong[i]) > (size_t) INT_MAX * INT_MAX),
+			   kmeans_workspace_size(&wrong[i]) > (size_t) INT_MAX * 16384 * sizeof(float)),
 			  "no overflow seen in case %d: %zu", i, kmeans_workspace_size(&wrong[i]));
 	CHECK(assign_size(0, 3) == SIZE_MAX && assign_size(3, -3) == SIZE_MAX &&
 		  assign_scratch_size(3, 0) == SIZE_MAX, "assign_size of nothing");

@@ -198,8 +198,6 @@ join_node(HnswInsert *insert, HnswNodeId id, const HnswValue *value, ItemPointer
 static OffsetNumber
 free_place(const HnswMetaPageData *meta, Page page)
 {
-	if (((PageHeader) page)->pd_lower != SizeOfPageHeaderData + meta->nodes_per_page * meta->node_size)
-		return 0;
 	for (int i = 1; i <= meta->nodes_per_page; i++)
 		if ((HnswPageGetNode(meta, page, i)->flags & (HNSW_NODE_LIVE | HNSW_NODE_DEAD)) == 0)
 			return i;
@@ -355,7 +353,8 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 	page = page_edit_add(&edit, buf, fresh);
 	if (fresh)
 		hnsw_page_init(page, HNSW_PAGE_NODE, meta);
-	memcpy(HnswPageGetNode(meta, page, place), image, meta->node_size);
+	memcpy(HnswPageGetNode(meta, page, place), image, HnswNodeUsed(meta, image));
+	HnswPageCoverNode(meta, page, place);
 	page_edit_commit(&edit);
 	page_release(buf);
 	if (fresh && meta->nodes_per_page > 1 && !insert->building)
@@ -428,16 +427,17 @@ link_distance(void *arg, int pa, int pb)
 }
 
 /*
- * Which links of a full node stay when the value comes to them: keep[].  False:
- * it need not come.  must: it has to.
+ * Which link of a full node gives way to one to the value; -1: none, it need not
+ * come.  must: it has to.
  *
  * The alpha rule over all of them, as a build applies it to a list that
- * overflows, with the distances that the codes tell; ENOUGH_LINKS stay.
- * What is protected stays.
+ * overflows, with the distances that the codes tell; ENOUGH_LINKS stay, and what is
+ * protected.  Of those that would not, the farthest gives way, and it alone: a link
+ * that stays costs nothing before another needs its place, while one that moved to fill
+ * a gap would be logged again.
  */
-static bool
-choose_links(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool must,
-			 bool *keep)
+static int
+choose_victim(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool must)
 {
 	const HnswMetaPageData *meta = &insert->hnsw->meta;
 	const HnswLink *links = HnswNodeLinks(meta, node);
@@ -449,6 +449,7 @@ choose_links(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool
 	int			chosen[HNSW_MAX_SLOTS + 1];
 	LinkChoice	choice = {meta, HnswNodeCodes(meta, node), n, to_owner, to_value};
 	int			nchosen;
+	int			victim = -1;
 	bool		comes = false;
 
 	rabitq_estimate(&insert->query.codes, owner->distance, choice.codes,
@@ -475,17 +476,18 @@ choose_links(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, bool
 						  link_distance, &choice, chosen);
 	nchosen = graph_fill_up(n + 1, chosen, nchosen, ENOUGH_LINKS(meta->slots));
 
-	memset(keep, 0, sizeof(bool) * n);
-	for (int i = 0; i < nchosen; i++)
+	/* chosen is ascending: the last that is not among them */
+	for (int i = n, left = nchosen; i >= 0; i--)
 	{
-		int			number = choice.order[chosen[i]];
-
-		if (number == n)
-			comes = true;
-		else
-			keep[number] = true;
+		if (left > 0 && chosen[left - 1] == i)
+		{
+			left--;
+			comes |= choice.order[i] == n;
+		}
+		else if (victim < 0 && choice.order[i] < n)
+			victim = choice.order[i];
 	}
-	return comes;
+	return comes ? victim : -1;
 }
 
 /*
@@ -564,37 +566,6 @@ choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
 	return !redundant && farthest_distance > owner->distance ? farthest : -1;
 }
 
-/* Remove the links that do not stay; returns how many do. */
-static int
-remove_links(const HnswMetaPageData *meta, HnswNode node, const bool *keep)
-{
-	Size		code_size = hnsw_code_size(meta);
-	HnswLink   *links = HnswNodeLinks(meta, node);
-	RabitqFactor *factors = HnswNodeFactors(meta, node);
-	uint8	   *codes = HnswNodeCodes(meta, node);
-	int			last = node->neighbours - 1;
-
-	/* the last one that stays fills a gap: the fewest bytes change */
-	for (int i = 0; i <= last; i++)
-	{
-		if (keep[i])
-			continue;
-		while (last > i && !keep[last])
-			last--;
-		if (last == i)
-		{
-			last--;
-			break;
-		}
-		links[i] = links[last];
-		factors[i] = factors[last];
-		memcpy(codes + i * code_size, codes + last * code_size, code_size);
-		last--;
-	}
-	node->neighbours = last + 1;
-	return last + 1;
-}
-
 /*
  * Steps 2 and 3: write a link to a node of this value, for which insert->query is
  * prepared, into a neighbour, the owner.  protect: as its protected in-edge, whose
@@ -615,7 +586,6 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 	OffsetNumber offset = HnswNodeIdOffset(owner->node);
 	HnswLink   *seen = NULL;
 	int			victim = -1;
-	bool		keep[HNSW_MAX_SLOTS];
 
 	if (meta->bits > 0)
 		rabitq_encode(value->x, owner->x, hnsw->mean_rotated, meta->padded,
@@ -629,10 +599,10 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		HnswNode	node = hnsw_node_at(hnsw, BufferGetPage(buf), offset);
 		HnswLink   *links;
 		PageEdit	edit;
+		Page		page;
 		int			place;
 		int			nprotected = 0;
 		int			linked = -1;
-		bool		prune = false;
 
 		if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0)
 		{
@@ -662,10 +632,7 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		else if (node->neighbours < meta->slots)
 			place = node->neighbours;
 		else if (meta->bits > 0)
-		{
-			place = choose_links(insert, node, owner, protect, keep) ? node->neighbours : -1;
-			prune = true;
-		}
+			place = choose_victim(insert, node, owner, protect);
 		else if (seen && memcmp(seen, links, sizeof(HnswLink) * meta->slots) == 0)
 			place = victim;
 		else
@@ -687,9 +654,8 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		}
 
 		page_edit_begin(&edit, index, insert->building);
-		node = HnswPageGetNode(meta, page_edit_add(&edit, buf, false), offset);
-		if (prune)
-			place = remove_links(meta, node, keep);
+		page = page_edit_add(&edit, buf, false);
+		node = HnswPageGetNode(meta, page, offset);
 		HnswLinkSet(&HnswNodeLinks(meta, node)[place], id, protect);
 		if (meta->bits > 0)
 		{
@@ -697,7 +663,10 @@ hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 			memcpy(HnswNodeCodes(meta, node) + place * code_size, code, code_size);
 		}
 		if (place == node->neighbours)
+		{
 			node->neighbours++;
+			HnswPageCoverNode(meta, page, offset);
+		}
 		page_edit_commit(&edit);
 		page_release(buf);
 		return true;

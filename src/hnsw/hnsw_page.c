@@ -167,10 +167,6 @@ hnsw_page_init(Page page, uint8 kind, const HnswMetaPageData *meta)
 		case HNSW_PAGE_META:
 			HnswPageSetUsed(page, sizeof(HnswMetaPageData));
 			break;
-		case HNSW_PAGE_NODE:
-			memset(HnswPageContent(page), 0, (Size) meta->nodes_per_page * meta->node_size);
-			HnswPageSetUsed(page, meta->nodes_per_page * meta->node_size);
-			break;
 		case HNSW_PAGE_ENTRY:
 			memset(HnswPageContent(page), 0, HNSW_PAGE_CAPACITY);
 			HnswPageSetUsed(page, HNSW_PAGE_CAPACITY);
@@ -181,7 +177,7 @@ hnsw_page_init(Page page, uint8 kind, const HnswMetaPageData *meta)
 				HnswPageGetChunk(page, i)->owner_block = InvalidBlockNumber;
 			HnswPageSetUsed(page, HNSW_CHUNKS_PER_PAGE * sizeof(HnswChunkData));
 			break;
-		default:				/* MEAN, CONT: the writer knows how much */
+		default:				/* MEAN, NODE, CONT: the writer knows how much */
 			break;
 	}
 }
@@ -283,13 +279,12 @@ hnsw_node_at(const HnswIndex *hnsw, Page page, OffsetNumber offset)
 	HnswNode	node;
 
 	if (unlikely(HnswPageKind(page) != HNSW_PAGE_NODE || offset < 1 ||
-				 offset > hnsw->meta.nodes_per_page ||
-				 ((PageHeader) page)->pd_lower != SizeOfPageHeaderData +
-				 hnsw->meta.nodes_per_page * hnsw->meta.node_size))
+				 offset > hnsw->meta.nodes_per_page))
 		return NULL;
 	node = HnswPageGetNode(&hnsw->meta, page, offset);
 	if (unlikely((node->flags & (HNSW_NODE_LIVE | HNSW_NODE_DEAD)) == 0 ||
-				 node->neighbours > hnsw->meta.slots))
+				 node->neighbours > hnsw->meta.slots ||
+				 !HnswPageCoversNode(&hnsw->meta, page, node)))
 		return NULL;
 	return node;
 }

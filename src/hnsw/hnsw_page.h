@@ -15,7 +15,8 @@
  *	HNSW_PAGE_META	HnswMetaPageData (block 0 only)
  *	HNSW_PAGE_MEAN	floats of the mean: blocks 1 .. meta.mean_pages
  *	HNSW_PAGE_NODE	meta.nodes_per_page places of meta.node_size bytes, each a
- *					node or free
+ *					node or free; what ends the content may be anywhere behind
+ *					the last byte of them that is in use
  *	HNSW_PAGE_ENTRY part of the entry table; the pages form a chain
  *	HNSW_PAGE_TIDS	HNSW_CHUNKS_PER_PAGE places, each a chunk of heap TIDs or
  *					free
@@ -325,6 +326,35 @@ static inline uint8 *
 HnswNodeCodes(const HnswMetaPageData *meta, HnswNode node)
 {
 	return (uint8 *) (HnswNodeLinks(meta, node) + meta->slots);
+}
+
+/* Bytes of a node up to its last code in use (or link). */
+static inline Size
+HnswNodeUsed(const HnswMetaPageData *meta, HnswNode node)
+{
+	return meta->bits > 0 ?
+		(char *) HnswNodeCodes(meta, node) - (char *) node + node->neighbours * hnsw_code_size(meta) :
+		(char *) HnswNodeLinks(meta, node) - (char *) node + node->neighbours * sizeof(HnswLink);
+}
+
+/*
+ * The content of a NODE page ends where the last of its nodes does, not with the last
+ * place: what is logged of a page that is new, or the first after a checkpoint, is its
+ * content.  Whoever lets a node grow must let the page know.
+ */
+static inline void
+HnswPageCoverNode(const HnswMetaPageData *meta, Page page, OffsetNumber offset)
+{
+	PageHeader	header = (PageHeader) page;
+	HnswNode	node = HnswPageGetNode(meta, page, offset);
+
+	header->pd_lower = Max(header->pd_lower, (char *) node - (char *) page + HnswNodeUsed(meta, node));
+}
+
+static inline bool
+HnswPageCoversNode(const HnswMetaPageData *meta, Page page, HnswNode node)
+{
+	return (char *) node - (char *) page + HnswNodeUsed(meta, node) <= ((PageHeader) page)->pd_lower;
 }
 
 static inline RabitqFactor *

@@ -485,7 +485,10 @@ write_node_page(NodeWriter *writer, uint32 number)
 	Page		page = begin_page(builder, HNSW_PAGE_NODE, &writer->page);
 
 	for (int i = 0; i < meta->nodes_per_page && first + i < shared->nodes; i++)
+	{
 		fill_node(writer, first + i, HnswPageGetNode(meta, page, i + 1));
+		HnswPageCoverNode(meta, page, i + 1);
+	}
 	write_page(builder, shared->blocks.nodes + number, page);
 }
 

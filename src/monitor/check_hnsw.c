@@ -454,7 +454,8 @@ check_page(HnswCheck *hnsw, BlockNumber blkno)
 				return;
 			break;
 		case HNSW_PAGE_NODE:
-			expected = hnsw->meta.nodes_per_page * hnsw->meta.node_size;
+			/* see below */
+			expected = Min(content, (int) (hnsw->meta.nodes_per_page * hnsw->meta.node_size));
 			break;
 		case HNSW_PAGE_ENTRY:
 			expected = HNSW_PAGE_CAPACITY;
@@ -488,7 +489,14 @@ check_page(HnswCheck *hnsw, BlockNumber blkno)
 	{
 		HnswNode	node = HnswPageGetNode(&hnsw->meta, (Page) image.data, i);
 
-		if (node->flags != 0)
+		if (node->flags != 0 && node->neighbours <= hnsw->meta.slots &&
+			!HnswPageCoversNode(&hnsw->meta, (Page) image.data, node))
+		{
+			check_report(check, CHECK_CORRUPTION, "page_kind", blkno, i,
+						 "The page's %d bytes of content end before the node does.", content);
+			hnsw->complete = false;
+		}
+		else if (node->flags != 0)
 			check_node(hnsw, HnswNodeIdMake(blkno, i), node);
 	}
 }

@@ -10,7 +10,7 @@
  *	2.	its protected in-edge is written into the nearest neighbour that has
  *		room for one; or, where none has, the node becomes an entry.  From now
  *		on it can be found, and always will;
- *	3.	the other neighbours get links back, a record each.
+ *	3.	the other neighbours get links back, up to four in a record.
  *
  * A crash or an error after any record leaves a sound index: after 1 a node that
  * nobody can find, whose row is dead then, too, since its transaction never
@@ -23,7 +23,8 @@
  * search until the last link, so that VACUUM, which takes it exclusively for a
  * moment after it has marked dead nodes, knows that nobody is about to link to
  * them; buffer locks one page at a time (with a node's page, those of its TIDs
- * or of its own vector).
+ * or of its own vector), but of the owners of links back up to four, in the order of
+ * their blocks.
  *
  *-------------------------------------------------------------------------
  */
@@ -566,6 +567,129 @@ choose_victim_by_vectors(HnswInsert *insert, const HnswLink *links, int n,
 	return !redundant && farthest_distance > owner->distance ? farthest : -1;
 }
 
+/* A link on its way into its owner. */
+typedef struct NewLink
+{
+	const HnswCandidate *owner;
+	HnswNodeId	node;			/* leads to */
+	bool		is_protected;
+	RabitqFactor factor;
+	uint8	   *code;
+	Buffer		buf;			/* the owner's page, exclusively locked */
+	int			place;			/* among the owner's links */
+} NewLink;
+
+/* What find_room() says of the owner. */
+typedef enum Room
+{
+	ROOM_FOUND,
+	ROOM_NOT_NEEDED,			/* linked already, or not worth another's place */
+	ROOM_REFUSED,				/* dead, or too many protected links */
+	ROOM_BY_VECTORS				/* full, and no codes to choose a victim by */
+} Room;
+
+/* Code and factor of a link to a value, and the owner ready for find_room(). */
+static void
+form_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
+		  const HnswCandidate *owner, bool protect, NewLink *link)
+{
+	const HnswIndex *hnsw = insert->hnsw;
+	const HnswMetaPageData *meta = &hnsw->meta;
+
+	memset(link, 0, sizeof(*link));
+	link->owner = owner;
+	link->node = id;
+	link->is_protected = protect;
+	if (meta->bits > 0)
+	{
+		link->code = palloc(hnsw_code_size(meta));
+		rabitq_encode(value->x, owner->x, hnsw->mean_rotated, meta->padded,
+					  meta->code_dims, meta->bits, hnsw->form, link->code, &link->factor);
+		hnsw_insert_owner(insert, owner->x);
+	}
+}
+
+/* Look for the link's place in its owner, whose page is locked. */
+static Room
+find_room(HnswInsert *insert, NewLink *link)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	HnswNode	node = hnsw_node_at(insert->hnsw, BufferGetPage(link->buf),
+									HnswNodeIdOffset(link->owner->node));
+	HnswLink   *links;
+	int			nprotected = 0;
+
+	if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0)
+		return ROOM_REFUSED;
+	links = HnswNodeLinks(meta, node);
+	link->place = -1;
+	for (int i = 0; i < node->neighbours; i++)
+	{
+		nprotected += HnswLinkIsProtected(&links[i]);
+		if (HnswLinkNode(&links[i]) == link->node)
+			link->place = i;
+	}
+	if (link->place >= 0 &&
+		(!link->is_protected || HnswLinkIsProtected(&links[link->place])))
+		return ROOM_NOT_NEEDED;
+	if (link->is_protected && nprotected >= meta->slots / 2)
+		return ROOM_REFUSED;
+
+	if (link->place >= 0)
+		return ROOM_FOUND;
+	if (node->neighbours < meta->slots)
+	{
+		link->place = node->neighbours;
+		return ROOM_FOUND;
+	}
+	if (meta->bits == 0)
+		return ROOM_BY_VECTORS;
+	link->place = choose_victim(insert, node, link->owner, link->is_protected);
+	if (link->place >= 0)
+		return ROOM_FOUND;
+	return link->is_protected ? ROOM_REFUSED : ROOM_NOT_NEEDED;
+}
+
+/* Write links to where there is room for them, each in a page of its own; unlock. */
+static void
+write_links(HnswInsert *insert, const NewLink *new_links, int n)
+{
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
+	Size		code_size = hnsw_code_size(meta);
+	PageEdit	edit;
+
+	page_edit_begin(&edit, insert->index, insert->building);
+	for (int i = 0; i < n; i++)
+	{
+		const NewLink *link = &new_links[i];
+		OffsetNumber offset = HnswNodeIdOffset(link->owner->node);
+		Page		page = page_edit_add(&edit, link->buf, false);
+		HnswNode	node = HnswPageGetNode(meta, page, offset);
+
+		HnswLinkSet(&HnswNodeLinks(meta, node)[link->place], link->node, link->is_protected);
+		if (meta->bits > 0)
+		{
+			HnswNodeFactors(meta, node)[link->place] = link->factor;
+			memcpy(HnswNodeCodes(meta, node) + link->place * code_size, link->code, code_size);
+		}
+		if (link->place == node->neighbours)
+		{
+			node->neighbours++;
+			HnswPageCoverNode(meta, page, offset);
+		}
+	}
+	page_edit_commit(&edit);
+	for (int i = 0; i < n; i++)
+		page_release(new_links[i].buf);
+}
+
+static void
+lock_owner(HnswInsert *insert, NewLink *link)
+{
+	link->buf = page_read(insert->index, HnswNodeIdBlock(link->owner->node), BUFFER_LOCK_EXCLUSIVE,
+						  HNSW_SPECIAL_SIZE);
+}
+
 /*
  * Steps 2 and 3: write a link to a node of this value, for which insert->query is
  * prepared, into a neighbour, the owner.  protect: as its protected in-edge, whose
@@ -577,100 +701,101 @@ bool
 hnsw_insert_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 				 const HnswCandidate *owner, bool protect)
 {
-	Relation	index = insert->index;
-	const HnswIndex *hnsw = insert->hnsw;
-	const HnswMetaPageData *meta = &hnsw->meta;
-	Size		code_size = hnsw_code_size(meta);
-	uint8	   *code = palloc0(Max(code_size, 1));
-	RabitqFactor factor = {0, 0};
-	OffsetNumber offset = HnswNodeIdOffset(owner->node);
+	const HnswMetaPageData *meta = &insert->hnsw->meta;
 	HnswLink   *seen = NULL;
 	int			victim = -1;
+	NewLink		link;
+	Room		room;
 
-	if (meta->bits > 0)
-		rabitq_encode(value->x, owner->x, hnsw->mean_rotated, meta->padded,
-					  meta->code_dims, meta->bits, hnsw->form, code, &factor);
-	hnsw_insert_owner(insert, owner->x);
-
+	form_link(insert, id, value, owner, protect, &link);
 	for (;;)
 	{
-		Buffer		buf = page_read(index, HnswNodeIdBlock(owner->node), BUFFER_LOCK_EXCLUSIVE,
-									HNSW_SPECIAL_SIZE);
-		HnswNode	node = hnsw_node_at(hnsw, BufferGetPage(buf), offset);
-		HnswLink   *links;
-		PageEdit	edit;
-		Page		page;
-		int			place;
-		int			nprotected = 0;
-		int			linked = -1;
+		const HnswLink *links;
 
-		if (node == NULL || (node->flags & HNSW_NODE_LIVE) == 0)
-		{
-			page_release(buf);
-			return false;
-		}
-		links = HnswNodeLinks(meta, node);
-		for (int i = 0; i < node->neighbours; i++)
-		{
-			nprotected += HnswLinkIsProtected(&links[i]);
-			if (HnswLinkNode(&links[i]) == id)
-				linked = i;
-		}
-		if (linked >= 0 && (!protect || HnswLinkIsProtected(&links[linked])))
-		{
-			page_release(buf);
-			return true;
-		}
-		if (protect && nprotected >= meta->slots / 2)
-		{
-			page_release(buf);
-			return false;
-		}
+		lock_owner(insert, &link);
+		room = find_room(insert, &link);
+		if (room != ROOM_BY_VECTORS)
+			break;
 
-		if (linked >= 0)
-			place = linked;
-		else if (node->neighbours < meta->slots)
-			place = node->neighbours;
-		else if (meta->bits > 0)
-			place = choose_victim(insert, node, owner, protect);
-		else if (seen && memcmp(seen, links, sizeof(HnswLink) * meta->slots) == 0)
-			place = victim;
-		else
+		links = HnswNodeLinks(meta, HnswPageGetNode(meta, BufferGetPage(link.buf),
+													HnswNodeIdOffset(owner->node)));
+		if (seen && memcmp(seen, links, sizeof(HnswLink) * meta->slots) == 0)
 		{
-			/* look at the neighbours without the lock, then come back */
-			if (seen == NULL)
-				seen = palloc(sizeof(HnswLink) * meta->slots);
-			memcpy(seen, links, sizeof(HnswLink) * meta->slots);
-			page_release(buf);
-			victim = choose_victim_by_vectors(insert, seen, meta->slots, value, owner, protect);
-			if (victim < 0)
-				return !protect;
-			continue;
+			link.place = victim;
+			room = ROOM_FOUND;
+			break;
 		}
-		if (place < 0)
-		{
-			page_release(buf);
+		/* look at the neighbours without the lock, then come back */
+		if (seen == NULL)
+			seen = palloc(sizeof(HnswLink) * meta->slots);
+		memcpy(seen, links, sizeof(HnswLink) * meta->slots);
+		page_release(link.buf);
+		victim = choose_victim_by_vectors(insert, seen, meta->slots, value, owner, protect);
+		if (victim < 0)
 			return !protect;
-		}
-
-		page_edit_begin(&edit, index, insert->building);
-		page = page_edit_add(&edit, buf, false);
-		node = HnswPageGetNode(meta, page, offset);
-		HnswLinkSet(&HnswNodeLinks(meta, node)[place], id, protect);
-		if (meta->bits > 0)
-		{
-			HnswNodeFactors(meta, node)[place] = factor;
-			memcpy(HnswNodeCodes(meta, node) + place * code_size, code, code_size);
-		}
-		if (place == node->neighbours)
-		{
-			node->neighbours++;
-			HnswPageCoverNode(meta, page, offset);
-		}
-		page_edit_commit(&edit);
-		page_release(buf);
-		return true;
 	}
+	if (room == ROOM_FOUND)
+		write_links(insert, &link, 1);
+	else
+		page_release(link.buf);
+	return room != ROOM_REFUSED;
+}
+
+static int
+owner_cmp(const void *pa, const void *pb)
+{
+	HnswNodeId	a = (*(const HnswCandidate *const *) pa)->node;
+	HnswNodeId	b = (*(const HnswCandidate *const *) pb)->node;
+
+	return a < b ? -1 : a > b;
+}
+
+/*
+ * Step 3: ordinary links into several owners, which are sorted.  As many pages as
+ * a record takes are changed together: a fifth less to log than one by one.  They
+ * are locked in the order of their blocks, so that inserts wait for each other and
+ * not in a circle.
+ */
+static void
+link_back(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
+		  const HnswCandidate **owners, int n)
+{
+	NewLink		group[MAX_GENERIC_XLOG_PAGES];
+	int			ngroup = 0;
+	BlockNumber last = InvalidBlockNumber;
+
+	if (insert->hnsw->meta.bits == 0)
+	{
+		/* to choose a victim, pages are read: no other may be locked */
+		for (int i = 0; i < n; i++)
+			(void) hnsw_insert_link(insert, id, value, owners[i], false);
+		return;
+	}
+
+	qsort(owners, n, sizeof(*owners), owner_cmp);
+	for (int i = 0; i < n; i++)
+	{
+		NewLink    *link;
+
+		if (ngroup == lengthof(group) ||
+			(ngroup > 0 && HnswNodeIdBlock(owners[i]->node) == last))
+		{
+			write_links(insert, group, ngroup);
+			ngroup = 0;
+		}
+		link = &group[ngroup];
+		form_link(insert, id, value, owners[i], false, link);
+		lock_owner(insert, link);
+		if (find_room(insert, link) == ROOM_FOUND)
+		{
+			ngroup++;
+			last = HnswNodeIdBlock(owners[i]->node);
+		}
+		else
+			page_release(link->buf);
+	}
+	if (ngroup > 0)
+		write_links(insert, group, ngroup);
 }
 
 /*
@@ -723,6 +848,8 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 	int			n;
 	int			nchosen;
 	int			anchor;
+	const HnswCandidate **owners;
+	int			nowners = 0;
 	uint32		rank = 0;
 	HnswNodeId	same;
 	HnswNodeId	id;
@@ -774,9 +901,11 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 	}
 	else if (entry_wanted(insert))
 		hnsw_insert_entry(insert, id, value);
+	owners = palloc(sizeof(*owners) * Max(nchosen, 1));
 	for (int i = 0; i < nchosen; i++)
 		if (i != anchor)
-			(void) hnsw_insert_link(insert, id, value, &candidates[chosen[i]], false);
+			owners[nowners++] = &candidates[chosen[i]];
+	link_back(insert, id, value, owners, nowners);
 
 done:
 	MemoryContextSwitchTo(old);

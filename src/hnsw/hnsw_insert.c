@@ -10,7 +10,8 @@
  *	2.	its protected in-edge is written into the nearest neighbour that has
  *		room for one; or, where none has, the node becomes an entry.  From now
  *		on it can be found, and always will;
- *	3.	the other neighbours get links back, up to four in a record.
+ *	3.	other neighbours get links back, up to four in a record: those that the rule
+ *		chose, and the nearest.
  *
  * A crash or an error after any record leaves a sound index: after 1 a node that
  * nobody can find, whose row is dead then, too, since its transaction never
@@ -49,6 +50,8 @@
 #define SEARCH_BYTES		(64 * 1024 * 1024)
 /* a full list is not pruned to fewer: README.md, As good as a build */
 #define ENOUGH_LINKS(slots) ((slots) * 7 / 8)
+/* where the alpha rule leaves fewer links back, the nearest neighbours make up for it: README.md, What an insert logs */
+#define ENOUGH_BACK(slots)	((slots) / 4)
 
 /* In the current memory context. */
 HnswInsert *
@@ -846,7 +849,9 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 	float	   *distances;
 	int		   *chosen;
 	int			n;
+	int		   *back;
 	int			nchosen;
+	int			nback;
 	int			anchor;
 	const HnswCandidate **owners;
 	int			nowners = 0;
@@ -875,11 +880,14 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 	pair.padded = meta->padded;
 	distances = palloc(sizeof(float) * Max(n, 1));
 	chosen = palloc(sizeof(int) * Max(n, 1));
+	back = palloc(sizeof(int) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		distances[i] = candidates[i].distance;
 	nchosen = graph_prune(n, distances, NULL, meta->slots, HNSW_ALPHA, false,
 						  pair_distance, &pair, chosen);
-	nchosen = graph_fill_up(n, chosen, nchosen, meta->slots / 2);
+	nback = graph_fill_up(n, chosen, nchosen, ENOUGH_BACK(meta->slots));
+	memcpy(back, chosen, sizeof(int) * nback);
+	nchosen = graph_fill_up(n, chosen, nback, meta->slots / 2);
 	/* of any candidate: each of them may have to hold the protected in-edge */
 	for (int i = 0; i < n; i++)
 		rank = Max(rank, candidates[i].rank + 1);
@@ -901,10 +909,10 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 	}
 	else if (entry_wanted(insert))
 		hnsw_insert_entry(insert, id, value);
-	owners = palloc(sizeof(*owners) * Max(nchosen, 1));
-	for (int i = 0; i < nchosen; i++)
-		if (i != anchor)
-			owners[nowners++] = &candidates[chosen[i]];
+	owners = palloc(sizeof(*owners) * Max(nback, 1));
+	for (int i = 0; i < nback; i++)
+		if (anchor == nchosen || back[i] != chosen[anchor])
+			owners[nowners++] = &candidates[back[i]];
 	link_back(insert, id, value, owners, nowners);
 
 done:

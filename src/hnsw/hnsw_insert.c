@@ -357,7 +357,7 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 	page = page_edit_add(&edit, buf, fresh);
 	if (fresh)
 		hnsw_page_init(page, HNSW_PAGE_NODE, meta);
-	memcpy(HnswPageGetNode(meta, page, place), image, HnswNodeUsed(meta, image));
+	memcpy(HnswPageGetNode(meta, page, place), image, HnswNodeLength(meta, nchosen));
 	HnswPageCoverNode(meta, page, place);
 	page_edit_commit(&edit);
 	page_release(buf);

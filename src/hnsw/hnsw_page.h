@@ -15,8 +15,8 @@
  *	HNSW_PAGE_META	HnswMetaPageData (block 0 only)
  *	HNSW_PAGE_MEAN	floats of the mean: blocks 1 .. meta.mean_pages
  *	HNSW_PAGE_NODE	meta.nodes_per_page places of meta.node_size bytes, each a
- *					node or free; what ends the content may be anywhere behind
- *					the last byte of them that is in use
+ *					node or free; the content ends with a node, which may have
+ *					had more neighbours then
  *	HNSW_PAGE_ENTRY part of the entry table; the pages form a chain
  *	HNSW_PAGE_TIDS	HNSW_CHUNKS_PER_PAGE places, each a chunk of heap TIDs or
  *					free
@@ -328,13 +328,15 @@ HnswNodeCodes(const HnswMetaPageData *meta, HnswNode node)
 	return (uint8 *) (HnswNodeLinks(meta, node) + meta->slots);
 }
 
-/* Bytes of a node up to its last code in use (or link). */
+/* Bytes of a node with so many neighbours, up to the last code (or link). */
 static inline Size
-HnswNodeUsed(const HnswMetaPageData *meta, HnswNode node)
+HnswNodeLength(const HnswMetaPageData *meta, int neighbours)
 {
+	Size		head = HNSW_NODE_HEAD + (meta->cont_pages > 0 ? 0 : meta->padded * sizeof(uint16));
+
 	return meta->bits > 0 ?
-		(char *) HnswNodeCodes(meta, node) - (char *) node + node->neighbours * hnsw_code_size(meta) :
-		(char *) HnswNodeLinks(meta, node) - (char *) node + node->neighbours * sizeof(HnswLink);
+		head + meta->slots * (sizeof(RabitqFactor) + sizeof(HnswLink)) + neighbours * hnsw_code_size(meta) :
+		head + neighbours * sizeof(HnswLink);
 }
 
 /*
@@ -348,13 +350,25 @@ HnswPageCoverNode(const HnswMetaPageData *meta, Page page, OffsetNumber offset)
 	PageHeader	header = (PageHeader) page;
 	HnswNode	node = HnswPageGetNode(meta, page, offset);
 
-	header->pd_lower = Max(header->pd_lower, (char *) node - (char *) page + HnswNodeUsed(meta, node));
+	header->pd_lower = Max(header->pd_lower,
+						   (char *) node - (char *) page + HnswNodeLength(meta, node->neighbours));
 }
 
 static inline bool
 HnswPageCoversNode(const HnswMetaPageData *meta, Page page, HnswNode node)
 {
-	return (char *) node - (char *) page + HnswNodeUsed(meta, node) <= ((PageHeader) page)->pd_lower;
+	return (char *) node - (char *) page + HnswNodeLength(meta, node->neighbours) <= ((PageHeader) page)->pd_lower;
+}
+
+/* Can a NODE page have so many bytes of content: does a node end there? */
+static inline bool
+HnswNodePageLengthIsSound(const HnswMetaPageData *meta, int bytes)
+{
+	int			place = bytes > 0 ? (bytes - 1) / (int) meta->node_size : 0;
+	int			beyond = bytes - place * (int) meta->node_size - (int) HnswNodeLength(meta, 0);
+	int			step = (int) (HnswNodeLength(meta, 1) - HnswNodeLength(meta, 0));
+
+	return place < meta->nodes_per_page && beyond >= 0 && beyond % step == 0 && beyond / step <= meta->slots;
 }
 
 static inline RabitqFactor *

@@ -454,8 +454,7 @@ check_page(HnswCheck *hnsw, BlockNumber blkno)
 				return;
 			break;
 		case HNSW_PAGE_NODE:
-			/* see below */
-			expected = Min(content, (int) (hnsw->meta.nodes_per_page * hnsw->meta.node_size));
+			expected = HnswNodePageLengthIsSound(&hnsw->meta, content) ? content : -1;
 			break;
 		case HNSW_PAGE_ENTRY:
 			expected = HNSW_PAGE_CAPACITY;

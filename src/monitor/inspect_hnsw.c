@@ -186,12 +186,12 @@ hnsw_page_items(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the metapage is not sound"),
 				 errdetail_internal("%s", flaw)));
-	if (content_bytes(page) > meta->nodes_per_page * meta->node_size)
+	if (!HnswNodePageLengthIsSound(meta, content_bytes(page)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the page and the metapage are not of the same index"),
-				 errdetail("A node page has at most %d bytes of content then, but this one has %d.",
-						   (int) (meta->nodes_per_page * meta->node_size), content_bytes(page))));
+				 errdetail("The page has %d bytes of content, but none of its nodes could end there.",
+						   content_bytes(page))));
 
 	monitor_begin_rows(fcinfo);
 	for (int place = 1; place <= meta->nodes_per_page; place++)

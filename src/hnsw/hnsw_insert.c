@@ -458,6 +458,7 @@ choose_victim(HnswInsert *insert, HnswNode node, const HnswCandidate *owner, boo
 
 	rabitq_estimate(&insert->query.codes, owner->distance, choice.codes,
 					HnswNodeFactors(meta, node), n, to_value);
+	hnsw_insert_owner(insert, owner->x);
 	hnsw_insert_owner_distances(insert, node, to_owner);
 	to_owner[n] = owner->distance;
 	for (int i = 0; i <= n; i++)
@@ -591,7 +592,7 @@ typedef enum Room
 	ROOM_BY_VECTORS				/* full, and no codes to choose a victim by */
 } Room;
 
-/* Code and factor of a link to a value, and the owner ready for find_room(). */
+/* A link to a value, with its code and factor. */
 static void
 form_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		  const HnswCandidate *owner, bool protect, NewLink *link)
@@ -608,7 +609,6 @@ form_link(HnswInsert *insert, HnswNodeId id, const HnswValue *value,
 		link->code = palloc(hnsw_code_size(meta));
 		rabitq_encode(value->x, owner->x, hnsw->mean_rotated, meta->padded,
 					  meta->code_dims, meta->bits, hnsw->form, link->code, &link->factor);
-		hnsw_insert_owner(insert, owner->x);
 	}
 }
 

@@ -422,18 +422,18 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 		MemoryContextReset(state->coded_context);
 		MemoryContextSwitchTo(state->coded_context);
 		make_room(state, codec);
-		if (codec_lists_use_state(codec))
-			state->codec.state = palloc(sizeof(float) * codec_state_floats(codec));
+		if (codec_lists_floats(codec) > 0)
+			state->codec.state = palloc(sizeof(float) * codec_lists_floats(codec));
 		MemoryContextSwitchTo(state->context);
 		state->coded_generation = state->meta.generation;
 	}
 	code_query(state, codec);
 
-	if (codec_lists_use_state(codec))
+	if (codec_lists_floats(codec) > 0)
 	{
 		float	   *kept = state->codec.state;
 
-		memcpy(kept, codec->state, sizeof(float) * codec_state_floats(codec));
+		memcpy(kept, codec->state, sizeof(float) * codec_lists_floats(codec));
 		state->codec = *codec;
 		codec_attach(&state->codec, kept, NULL);
 	}
@@ -443,6 +443,7 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 		state->codec.state = state->codec.zeros = NULL;
 		state->codec.rotation.signs = NULL;
 	}
+	state->codec.learnt_rotation = NULL;
 	state->coded.codec = &state->codec;
 }
 

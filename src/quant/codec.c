@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * codec.c
- *	  One face for all codes of an inverted list: pq, rabitq, sq8.
+ *	  One face for all codes of an inverted list: pq, opq, rabitq, sq8.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "kernel/kernel.h"
+#include "quant/opq.h"
 
 /* Rows whose bounds are computed at once: whole blocks */
 #define BATCH	(2 * FASTSCAN_ROWS)
@@ -21,6 +22,13 @@
 
 /* Groups of the codes that have blocks: those of more would fit no page. */
 #define MAX_GROUPS	512
+
+/*
+ * Rotation and codebooks in turn, so often.  The rotation is learnt with parts of 4 bits, whatever
+ * bits the codes have: README.md.
+ */
+#define OPQ_ITERATIONS	20
+#define OPQ_BITS		4
 
 /* Least share of a residual that pq's code must reach along it */
 #define MIN_ALONG	0.1
@@ -45,7 +53,9 @@ codec_init(Codec *codec, CodecKind kind, int dim, int bits, int m, uint64_t seed
 	switch (kind)
 	{
 		case CODEC_PQ:
-			if ((bits != 4 && bits != 8) || m < 1 || m > dim)
+		case CODEC_OPQ:
+			if ((bits != 4 && bits != 8) || m < 1 || m > dim ||
+				(kind == CODEC_OPQ && dim > OPQ_MAX_DIM))
 				return false;
 			codec->pq = (PqShape) {dim, m, bits};
 			codec->nfactors = 2;
@@ -73,11 +83,13 @@ codec_init(Codec *codec, CodecKind kind, int dim, int bits, int m, uint64_t seed
 	return false;
 }
 
+/* State: pq: codebooks | opq: rotation; sq8: least | greatest. */
 size_t
 codec_state_floats(const Codec *codec)
 {
-	if (codec->kind == CODEC_PQ)
-		return pq_codebook_floats(&codec->pq);
+	if (codec_has_parts(codec))
+		return pq_codebook_floats(&codec->pq) +
+			(codec->kind == CODEC_OPQ ? (size_t) codec->dim * codec->dim : 0);
 	return codec->kind == CODEC_SQ8 ? 2 * (size_t) codec->dim : 0;
 }
 
@@ -103,27 +115,83 @@ codec_attach(Codec *codec, float *state, void *memory)
 	}
 	else if (codec->kind == CODEC_SQ8)
 		codec->range = (Sq8Range) {codec->dim, state, state + codec->dim};
+	else if (codec->kind == CODEC_OPQ)
+		codec->learnt_rotation = state + pq_codebook_floats(&codec->pq);
 }
 
 /* ----------------------------------------------------------------- training */
 
+/* Of the rotation's learning: parts as those of the codes, of few centroids. */
+static PqShape
+rough_shape(const Codec *codec)
+{
+	return (PqShape) {codec->dim, codec->m, OPQ_BITS};
+}
+
+size_t
+codec_space_memory(const Codec *codec, int n)
+{
+	PqShape		rough = rough_shape(codec);
+
+	return codec->kind == CODEC_OPQ && n >= codec->dim ? opq_train_size(&rough, n) : 0;
+}
+
+void
+codec_learn_space(Codec *codec, const float *residuals, int n, void *memory,
+				  PqInterrupt interrupt, void *arg)
+{
+	PqShape		rough = rough_shape(codec);
+	size_t		dim = (size_t) codec->dim;
+	float	   *rotation;
+
+	if (codec->kind != CODEC_OPQ)
+		return;
+	rotation = codec->state + pq_codebook_floats(&codec->pq);
+	if (n >= codec->dim)
+	{
+		/* the codebooks' place has room for these, which nobody needs afterwards */
+		(void) opq_train(&rough, residuals, dim, n, OPQ_ITERATIONS, codec->seed, rotation,
+						 codec->state, memory, interrupt, arg);
+		return;
+	}
+	memset(rotation, 0, sizeof(float) * dim * dim);
+	for (size_t i = 0; i < dim; i++)
+		rotation[i * dim + i] = 1;
+}
+
+/* The length of its rows tells enough: a bit that is wrong changes one. */
+double
+codec_space_skew(const Codec *codec)
+{
+	double		most = 0;
+
+	for (int i = 0; codec->kind == CODEC_OPQ && i < codec->dim; i++)
+	{
+		double		off = fabs(kernel->normsq_double(codec->learnt_rotation + (size_t) i * codec->dim,
+													 codec->dim) - 1);
+
+		most = off > most ? off : most;
+	}
+	return most;
+}
+
 int
 codec_train_parts(const Codec *codec)
 {
-	return codec->kind == CODEC_PQ ? codec->m : codec->kind == CODEC_SQ8 ? 1 : 0;
+	return codec_has_parts(codec) ? codec->m : codec->kind == CODEC_SQ8 ? 1 : 0;
 }
 
 size_t
 codec_train_memory(const Codec *codec, int n)
 {
-	return codec->kind == CODEC_PQ ? pq_train_size(&codec->pq, n) : 0;
+	return codec_has_parts(codec) ? pq_train_size(&codec->pq, n) : 0;
 }
 
 void
 codec_train(Codec *codec, int part, const float *residuals, int n, void *memory,
 			PqInterrupt interrupt, void *arg)
 {
-	if (codec->kind == CODEC_PQ)
+	if (codec_has_parts(codec))
 		pq_train(&codec->pq, part, residuals, codec->dim, n, codec->seed, codec->state,
 				 memory, interrupt, arg);
 	else if (codec->kind == CODEC_SQ8)
@@ -141,6 +209,8 @@ codec_transform(const Codec *codec, const float *x, float *out)
 {
 	if (codec->kind == CODEC_RABITQ)
 		rotate(&codec->rotation, x, out);
+	else if (codec->kind == CODEC_OPQ)
+		opq_rotate(codec->learnt_rotation, codec->dim, x, out);
 	else
 		memcpy(out, x, sizeof(float) * codec->dim);
 }
@@ -182,6 +252,7 @@ codec_encode(const Codec *codec, const float *x, const float *c, float *scratch,
 				break;
 			}
 		case CODEC_PQ:
+		case CODEC_OPQ:
 			{
 				double		rr = 0;
 				double		along = 0;	/* <r', r> */
@@ -232,7 +303,7 @@ codec_quantisation_error(const Codec *codec, const float *x, const float *c,
 		error -= along * along / rabitq_code_normsq(code, codec->work_dim, codec->bits);
 		return error > 0 ? error : 0;
 	}
-	if (codec->kind == CODEC_PQ)
+	if (codec_has_parts(codec))
 		pq_decode(&codec->pq, codec->state, code, decoded);
 	else
 		sq8_decode(&codec->range, code, decoded);
@@ -251,7 +322,7 @@ void
 codec_area(const Codec *codec, int most, CodecArea *area)
 {
 	area->blocks = codec->groups > 0 ? most / FASTSCAN_ROWS : 0;
-	area->rows = codec->kind == CODEC_PQ && area->blocks > 0 ? area->blocks * FASTSCAN_ROWS : most;
+	area->rows = codec_has_parts(codec) && area->blocks > 0 ? area->blocks * FASTSCAN_ROWS : most;
 	area->third_at = sizeof(float) * (codec->nfactors < 2 ? codec->nfactors : 2) * area->rows;
 	area->blocks_at = sizeof(float) * codec->nfactors * area->rows;
 	area->loose_at = area->blocks_at + fastscan_block_size(codec->groups) * area->blocks;
@@ -341,7 +412,7 @@ query_offsets(const Codec *codec, size_t *look_ups, size_t *rest)
 {
 	size_t		size = aligned(sizeof(float) * codec->work_dim);
 
-	if (codec->kind == CODEC_PQ)
+	if (codec_has_parts(codec))
 		size += sizeof(float) * pq_table_floats(&codec->pq);
 	else if (codec->kind == CODEC_RABITQ)
 		size += rabitq_query_size(codec->work_dim);
@@ -375,7 +446,7 @@ codec_query_begin(CodecQuery *query, const Codec *codec, const CodecArea *area,
 	query->tables = query->levels = (char *) memory + aligned(sizeof(float) * codec->work_dim);
 	query->look_ups = (char *) memory + look_ups;
 	query->rest = (uint8_t *) memory + rest;
-	if (codec->kind == CODEC_PQ && codec->groups == 0)
+	if (codec_has_parts(codec) && codec->groups == 0)
 		pq_tables_ip(&codec->pq, codec->state, q, query->tables);
 }
 
@@ -401,11 +472,11 @@ codec_query_list(CodecQuery *query, const float *c, float base)
 
 	query->base = base > 0 ? base : 0;
 	query->spread = sqrtf(query->base);
-	if (codec->kind == CODEC_PQ && codec->groups == 0)
+	if (codec_has_parts(codec) && codec->groups == 0)
 		return;
 	for (int d = 0; d < codec->work_dim; d++)
 		query->scratch[d] = query->q[d] - c[d];
-	if (codec->kind == CODEC_PQ)
+	if (codec_has_parts(codec))
 	{
 		pq_tables_ip(&codec->pq, codec->state, query->scratch, query->tables);
 		if (query->area.blocks > 0)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * codec.h
- *	  One face for all codes of an inverted list: pq, rabitq, sq8.
+ *	  One face for all codes of an inverted list: pq, opq, rabitq, sq8.
  *
  * Plain C: no PostgreSQL, no allocation.
  *
@@ -13,6 +13,7 @@
  *	KIND			FACTORS				ESTIMATE
  *	CODEC_RABITQ	add, first, mul		base + add + mul <u, q - c>		(rabitq.h)
  *	CODEC_PQ		add, mul			base + add + mul <q, r'>
+ *	CODEC_OPQ		add, mul			the same, after a rotation (opq.h)
  *	CODEC_SQ8		-					|(q - c) - r'|^2
  *
  * (rabitq of 1 bit: add, mul.)
@@ -32,7 +33,7 @@
  * row to row and list to list:
  *
  *	CODEC_RABITQ				sqrt(base) |mul|	(|q - c| times |r|, nearly)
- *	CODEC_PQ, CODEC_SQ8			sqrt(E)
+ *	the others					sqrt(E)
  *
  * How many units hold which share of the errors is measured (codec_error()).
  * Where q is x itself, or nearly, sq8 estimates the square of the code's error
@@ -48,8 +49,9 @@
  * numbers of 4 bits a shuffle can look up lie in blocks of 32 rows there
  * (fastscan.h): pq's of 4 bits, and the first plane of rabitq's.
  *
- * "Codec's space": rabitq works on rotated vectors, padded to work_dim floats; the
- * others on vectors as they are.  Codes and factors are the same at every SIMD
+ * "Codec's space": rabitq works on rotated vectors, padded to work_dim floats; opq on
+ * vectors rotated as it has learnt; the others on vectors as they are.  pq is said for
+ * both where they are the same.  Codes and factors are the same at every SIMD
  * level, to the last bit.
  *
  *-------------------------------------------------------------------------
@@ -73,9 +75,10 @@ typedef enum CodecKind
 	CODEC_NONE = 0,				/* values as they are (ivfflat) */
 	CODEC_PQ = 1,
 	CODEC_RABITQ = 2,
-	CODEC_SQ8 = 3
+	CODEC_SQ8 = 3,
+	CODEC_OPQ = 4
 } CodecKind;
-#define CODEC_LAST CODEC_SQ8
+#define CODEC_LAST CODEC_OPQ
 
 #define CODEC_MAX_FACTORS	3
 
@@ -85,7 +88,7 @@ typedef struct Codec
 	int			dim;
 	int			bits;			/* rabitq: 1, 2, 4 a dimension; pq: 4, 8 a part; sq8: 8 */
 	int			m;				/* pq: parts; otherwise 0 */
-	uint64_t	seed;			/* of the rotation */
+	uint64_t	seed;			/* of the rotation, or of the training */
 
 	int			work_dim;		/* floats of a vector in the codec's space */
 	int			nfactors;		/* floats beside each code */
@@ -98,6 +101,7 @@ typedef struct Codec
 	PqShape		pq;
 	Rotation	rotation;
 	Sq8Range	range;
+	const float *learnt_rotation;	/* opq: in the state, behind the codebooks */
 	float	   *state;			/* what was learnt: codec_state_floats() */
 	float	   *zeros;
 } Codec;
@@ -114,6 +118,18 @@ extern size_t codec_state_floats(const Codec *codec);
 /* Bytes of memory beside the state; then both may be attached and used. */
 extern size_t codec_memory(const Codec *codec);
 extern void codec_attach(Codec *codec, float *state, void *memory);
+
+/*
+ * First of all, opq learns its space from n residuals of dim floats each, as they are;
+ * one process does.  From fewer than dim of them there is nothing to be learnt: the space
+ * stays theirs.  memory: codec_space_memory() bytes, 0 where a codec's space is given.
+ */
+extern size_t codec_space_memory(const Codec *codec, int n);
+extern void codec_learn_space(Codec *codec, const float *residuals, int n, void *memory,
+							  PqInterrupt interrupt, void *arg);
+
+/* How far from a rotation is what opq has learnt?  0 of other codecs. */
+extern double codec_space_skew(const Codec *codec);
 
 /*
  * Learn the state from n residuals of dim floats each, in the codec's space: by
@@ -214,8 +230,9 @@ extern void codec_query_begin(CodecQuery *query, const Codec *codec, const Codec
 							  const float *q, void *memory);
 
 /*
- * From now on codes of the list of centre c; base: |q - c|^2.  Whether what the codec
- * has learnt must be there still: codec_lists_use_state().
+ * From now on codes of the list of centre c, of which no codec looks at more than
+ * codec_lists_use_centre() says; base: |q - c|^2.  Of what the codec has learnt the first
+ * codec_lists_floats() must be there still.
  */
 extern void codec_query_list(CodecQuery *query, const float *c, float base);
 
@@ -239,10 +256,34 @@ extern float codec_estimate(const CodecQuery *query, const void *area, int row, 
 extern float codec_error(const CodecQuery *query, const float *factors, bool is_first,
 						 float estimate, float truth);
 
+/* Codes of parts, which codebooks tell */
 static inline bool
-codec_lists_use_state(const Codec *codec)
+codec_has_parts(const Codec *codec)
 {
-	return codec->kind == CODEC_SQ8 || (codec->kind == CODEC_PQ && codec->groups > 0);
+	return codec->kind == CODEC_PQ || codec->kind == CODEC_OPQ;
+}
+
+/* Does codec_transform() change anything? */
+static inline bool
+codec_has_space(const Codec *codec)
+{
+	return codec->kind == CODEC_RABITQ || codec->kind == CODEC_OPQ;
+}
+
+/* Does a query's work differ from list to list by more than base? */
+static inline bool
+codec_lists_use_centre(const Codec *codec)
+{
+	return !codec_has_parts(codec) || codec->groups > 0;
+}
+
+/* How much of the state that work needs, from its beginning: codebooks, not the rotation. */
+static inline size_t
+codec_lists_floats(const Codec *codec)
+{
+	if (codec_has_parts(codec))
+		return codec->groups > 0 ? pq_codebook_floats(&codec->pq) : 0;
+	return codec->kind == CODEC_SQ8 ? 2 * (size_t) codec->dim : 0;
 }
 
 /* Has the codec two estimates? */

@@ -2,7 +2,7 @@
  *
  * test_codec.c
  *	  Every codec: estimates near the truth, without bias, exact for the value
- *	  itself (rabitq, pq); bounds below; one by one as in a page; what is not below
+ *	  itself (rabitq, pq, opq); bounds below; one by one as in a page; what is not below
  *	  a limit stays there; areas give back what was put; any value safe.
  *
  *-------------------------------------------------------------------------
@@ -126,6 +126,16 @@ check(CodecKind kind, const char *name, int dim, int bits, int m, float far, dou
 	learnt = get(sizeof(float) * codec_state_floats(&codec));
 	memory = get(codec_memory(&codec));
 	codec_attach(&codec, learnt, memory);
+	training = get(codec_space_memory(&codec, ROWS));
+	codec_learn_space(&codec, residuals, ROWS, training, NULL, NULL);
+	free(training);
+	if (!(codec_space_skew(&codec) < 1e-4))
+		COMPLAIN("no rotation: %g off", codec_space_skew(&codec));
+	for (int i = 0; kind == CODEC_OPQ && i < ROWS; i++)
+	{
+		codec_transform(&codec, residuals + (size_t) i * dim, work);
+		memcpy(residuals + (size_t) i * dim, work, sizeof(float) * dim);
+	}
 	training = get(codec_train_memory(&codec, ROWS));
 	for (int part = 0; part < codec_train_parts(&codec); part++)
 		codec_train(&codec, part, residuals, ROWS, training, NULL, NULL);
@@ -247,7 +257,7 @@ check(CodecKind kind, const char *name, int dim, int bits, int m, float far, dou
 		uint8_t    *codes_alone;
 
 		codec_area(&codec, 31, &alone);
-		if (alone.blocks != 0 || area.blocks != nrows / 32 || (kind == CODEC_PQ && nrows % 32 != 0))
+		if (alone.blocks != 0 || area.blocks != nrows / 32 || (codec_has_parts(&codec) && nrows % 32 != 0))
 			COMPLAIN("%d blocks for %d rows", area.blocks, nrows);
 		codes_alone = get(alone.size);
 		begin(&query, &codec, &alone, training, 0.5f, 2);
@@ -256,7 +266,7 @@ check(CodecKind kind, const char *name, int dim, int bits, int m, float far, dou
 		{
 			codec_put(&codec, &alone, codes_alone, i % 31, record(&codec, i));
 			codec_bounds(&query, codes_alone, 0, i % 31 + 1, INFINITY, block, below);
-			if (kind == CODEC_PQ ? fabs(block[i % 31] - bound[i]) > 0.06 * mean : block[i % 31] != bound[i])
+			if (codec_has_parts(&codec) ? fabs(block[i % 31] - bound[i]) > 0.06 * mean : block[i % 31] != bound[i])
 				COMPLAIN("row %d: %g alone, %g in a block", i, block[i % 31], bound[i]);
 		}
 		free(codes_alone);
@@ -329,11 +339,14 @@ main(void)
 		check(CODEC_RABITQ, "rabitq", dim, 4, 0, far, dim < 100 ? 0.2 : 0.03);
 		check(CODEC_PQ, "pq", dim, 8, (dim + 3) / 4, far, 0.45);
 		check(CODEC_PQ, "pq", dim, 4, (dim + 1) / 2, far, 0.45);
+		check(CODEC_OPQ, "opq", dim, 8, (dim + 3) / 4, far, 0.45);
+		check(CODEC_OPQ, "opq", dim, 4, (dim + 1) / 2, far, 0.45);
 		check(CODEC_SQ8, "sq8", dim, 8, 0, far, 0.02);
 	}
 	if (codec_init(&codec, CODEC_NONE, 8, 8, 0, 1) || codec_init(&codec, CODEC_PQ, 8, 8, 9, 1) ||
 		codec_init(&codec, CODEC_PQ, 8, 5, 4, 1) || codec_init(&codec, CODEC_RABITQ, 8, 3, 0, 1) ||
-		codec_init(&codec, CODEC_RABITQ, 0, 1, 0, 1) || codec_init(&codec, CODEC_SQ8, 17000, 8, 0, 1))
+		codec_init(&codec, CODEC_RABITQ, 0, 1, 0, 1) || codec_init(&codec, CODEC_SQ8, 17000, 8, 0, 1) ||
+		codec_init(&codec, CODEC_OPQ, 8, 2, 4, 1) || codec_init(&codec, CODEC_OPQ, 2049, 8, 100, 1))
 		COMPLAIN("a codec that cannot be");
 	point("what cannot be is refused");
 	return done();

@@ -47,6 +47,7 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 	uint64		empty = 0;
 	uint64		retired = 0;
 	PGAlignedBlock image;
+	Codec		codec;
 
 	for (BlockNumber blkno = 0; blkno < nblocks; blkno++)
 	{
@@ -84,11 +85,30 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 	}
 	FreeAccessStrategy(strategy);
 
+	if (meta->codec != CODEC_NONE)
+		(void) codec_init(&codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
+						  meta->code_parts, meta->code_seed);
 	put(fcinfo, "rows_now", rows);
 	for (int i = 0; i < lengthof(names); i++)
 		if ((i != IVF_PAGE_CODEC || meta->codec != CODEC_NONE) &&
 			(i != IVF_PAGE_GROUP || meta->groups > 0))
 			put(fcinfo, names[i], pages[i]);
+	if (meta->codec != CODEC_NONE && rows > 0)
+	{
+		uint64		directory = pages[IVF_PAGE_DIR] + pages[IVF_PAGE_CENT];
+		uint64		others = nblocks - pages[IVF_PAGE_LIST] - pages[IVF_PAGE_CODEC] - directory;
+		double		share = (double) BLCKSZ / rows;
+
+		/* all bytes of the index, by what they are for */
+		put(fcinfo, "row_bytes", share * nblocks);
+		put(fcinfo, "row_bytes_tid", sizeof(ItemPointerData));
+		put(fcinfo, "row_bytes_factors", meta->row_size - sizeof(ItemPointerData) - codec.code_size);
+		put(fcinfo, "row_bytes_code", codec.code_size);
+		put(fcinfo, "row_bytes_empty", share * pages[IVF_PAGE_LIST] - meta->row_size);
+		put(fcinfo, "row_bytes_centroids", share * directory);
+		put(fcinfo, "row_bytes_codec", share * pages[IVF_PAGE_CODEC]);
+		put(fcinfo, "row_bytes_others", share * others);
+	}
 	put(fcinfo, "pages_list_empty", empty);
 	put(fcinfo, "pages_retired", retired);
 	put(fcinfo, "pages_zero", zero);

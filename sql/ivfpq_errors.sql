@@ -16,6 +16,8 @@ CREATE INDEX ON bad USING ivfpq (v) WITH (bits = 9);
 CREATE INDEX ON bad USING ivfpq (v) WITH (bits = 8);
 CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = pq, bits = 2);
 CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = pq, m = 4);
+CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = opq, bits = 2);
+CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = opq, m = 4);
 CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = sq8, bits = 4);
 CREATE INDEX ON bad USING ivfpq (v) WITH (m = 2);
 CREATE INDEX ON bad USING ivfpq (v) WITH (rerank = index);
@@ -24,6 +26,20 @@ CREATE INDEX ON bad USING ivfpq (v) WITH (ef_construction = 16);
 -- codes that do not fit a page: the value, the limit, the way out
 CREATE INDEX ON bad USING ivfpq (big) WITH (quantizer = sq8);
 CREATE INDEX ON bad USING ivfpq (big) WITH (quantizer = pq, m = 9000);
+
+-- a rotation of too many dimensions; one that needs more memory to be learnt
+CREATE INDEX ON bad USING ivfpq (big) WITH (quantizer = opq);
+CREATE TABLE much (id int, v vector(300)) WITH (autovacuum_enabled = off);
+INSERT INTO much SELECT i, (SELECT array_agg(sin(i * j))::real[]::vector FROM generate_series(1, 300) j) FROM generate_series(1, 1200) i;
+SET maintenance_work_mem = '1MB';
+CREATE INDEX ON much USING ivfpq (v) WITH (quantizer = opq, lists = 2);
+CREATE TABLE much_later (LIKE much) WITH (autovacuum_enabled = off);
+CREATE INDEX much_later_v ON much_later USING ivfpq (v) WITH (quantizer = opq, lists = 2);
+INSERT INTO much_later SELECT * FROM much;
+VACUUM much_later;
+SELECT value AS generation FROM vecdb_index_stats('much_later_v') WHERE metric = 'generation';
+RESET maintenance_work_mem;
+DROP TABLE much, much_later;
 
 -- settings
 SET ivfpq.probes = 0;

@@ -45,14 +45,18 @@ END $$;
 
 SELECT setseed(0.3);
 SELECT o.options, m.class, try(24, 1000, 0, m.class, m.op, o.options)
-FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq'), (5, ', quantizer = pq, bits = 4, m = 20'), (6, ', quantizer = pq, m = 7'), (7, ', quantizer = sq8')) o(n, options),
+FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq'), (5, ', quantizer = pq, bits = 4, m = 20'), (6, ', quantizer = pq, m = 7'), (7, ', quantizer = sq8'),
+		(8, ', quantizer = opq'), (9, ', quantizer = opq, bits = 4, m = 20'), (10, ', quantizer = opq, m = 7')) o(n, options),
 	(VALUES (1, 'vector_l2_ops', '<->'), (2, 'vector_ip_ops', '<#>'), (3, 'vector_cosine_ops', '<=>')) m(k, class, op)
 ORDER BY n, k;
 -- far from the origin; one dimension; many
 SELECT o.options, try(24, 1000, 1000, 'vector_l2_ops', '<->', o.options)
-FROM (VALUES (1, ''), (2, ', quantizer = pq'), (3, ', quantizer = sq8'), (4, ', quantizer = pq, bits = 4, m = 24')) o(n, options) ORDER BY n;
+FROM (VALUES (1, ''), (2, ', quantizer = pq'), (3, ', quantizer = sq8'), (4, ', quantizer = pq, bits = 4, m = 24'), (5, ', quantizer = opq'), (6, ', quantizer = opq, bits = 4, m = 24')) o(n, options) ORDER BY n;
 SELECT o.options, try(1, 300, 0, 'vector_l2_ops', '<->', o.options)
-FROM (VALUES (1, ''), (2, ', quantizer = pq'), (3, ', quantizer = sq8')) o(n, options) ORDER BY n;
+FROM (VALUES (1, ''), (2, ', quantizer = pq'), (3, ', quantizer = sq8'), (4, ', quantizer = opq')) o(n, options) ORDER BY n;
+-- fewer rows than dimensions: opq finds no rotation, and has none
+SELECT try(100, 90, 0, 'vector_l2_ops', '<->', ', quantizer = opq, bits = 4');
+SELECT try(2048, 60, 0, 'vector_cosine_ops', '<=>', ', quantizer = opq, m = 100');
 SELECT o.options, try(2100, 60, 0, 'vector_cosine_ops', '<=>', o.options)
 FROM (VALUES (1, ''), (2, ', quantizer = pq, m = 100'), (3, ', quantizer = sq8')) o(n, options) ORDER BY n;
 
@@ -82,7 +86,7 @@ SET ivfpq.iterative_scan = relaxed_order;
 SET ivfpq.max_probes = 7;
 SET ivfpq.probes = 6;
 SELECT o.options, m.class, far_scans(m.class, m.op, o.options)
-FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq, bits = 4, m = 12'), (5, ', quantizer = sq8')) o(n, options),
+FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq, bits = 4, m = 12'), (5, ', quantizer = sq8'), (6, ', quantizer = opq, bits = 4, m = 12'), (7, ', quantizer = opq')) o(n, options),
 	(VALUES (1, 'vector_l2_ops', '<->'), (2, 'vector_ip_ops', '<#>'), (3, 'vector_cosine_ops', '<=>')) m(k, class, op)
 ORDER BY n, k;
 SET ivfpq.probes = 7;
@@ -112,6 +116,15 @@ VACUUM FULL born;
 SELECT value AS bits FROM vecdb_index_stats('born_v') WHERE metric = 'code_bits';
 SELECT count(*) FILTER (WHERE (SELECT b.id FROM born b ORDER BY b.v <=> a.v LIMIT 1) = a.id) FROM born a;
 DROP TABLE born;
+
+-- one row, one value
+CREATE TABLE one (id int, v vector(16));
+INSERT INTO one VALUES (1, grouped(1, 16, 0));
+SELECT format('CREATE INDEX one_%s ON one USING ivfpq (v) WITH (quantizer = %1$s)', k) FROM unnest(ARRAY['rabitq', 'pq', 'opq', 'sq8']) k \gexec
+INSERT INTO one SELECT i, v FROM one, generate_series(2, 1200) i;
+REINDEX TABLE one;
+SELECT k, f.* FROM unnest(ARRAY['rabitq', 'pq', 'opq', 'sq8']) k, vecdb_check(('one_' || k)::regclass, true) f;
+DROP TABLE one;
 RESET client_min_messages;
 
 -- pages of codes as rows

@@ -38,7 +38,7 @@ $$ SELECT array_agg((sin((i % 16) * 78.233 + j * 12.9898 * (1 + i % 16)) + sin(i
 CREATE TABLE source AS SELECT i AS id, grouped(i, 24) AS v FROM generate_series(1, 2500) i;
 
 -- each quantizer with each metric: born empty, then trained
-SELECT statement FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq'), (5, ', quantizer = pq, bits = 4, m = 7'), (6, ', quantizer = sq8')) o(n, options),
+SELECT statement FROM (VALUES (1, ''), (2, ', bits = 1'), (3, ', bits = 2'), (4, ', quantizer = pq'), (5, ', quantizer = pq, bits = 4, m = 7'), (6, ', quantizer = sq8'), (7, ', quantizer = opq'), (8, ', quantizer = opq, bits = 4, m = 7')) o(n, options),
 	(VALUES (1, 'vector_l2_ops', '<->'), (2, 'vector_ip_ops', '<#>'), (3, 'vector_cosine_ops', '<=>')) m(k, class, op),
 	LATERAL unnest(ARRAY['CREATE TABLE q (id int, v vector(24)) WITH (autovacuum_enabled = off)', format('CREATE INDEX q_v ON q USING ivfpq (v %s) WITH (lists = 20%s)', class, options),
 		'INSERT INTO q SELECT * FROM source WHERE id <= 1200', format('SELECT %L AS made, state(%L), found(%L, %L)', class || options, 'q_v', 'q', op),

@@ -25,6 +25,7 @@ static relopt_enum_elt_def iterative_scan_values[] = {
 };
 
 static relopt_enum_elt_def quantizer_values[] = {
+	{"opq", CODEC_OPQ},
 	{"pq", CODEC_PQ},
 	{"rabitq", CODEC_RABITQ},
 	{"sq8", CODEC_SQ8},
@@ -85,13 +86,13 @@ options_init(void)
 	add_enum_reloption(ivfpq_relopt_kind, "quantizer",
 					   "What the codes are made by",
 					   quantizer_values, OPTION_UNSET,
-					   "Valid values are \"pq\", \"rabitq\" and \"sq8\".",
+					   "Valid values are \"opq\", \"pq\", \"rabitq\" and \"sq8\".",
 					   AccessExclusiveLock);
 	add_int_reloption(ivfpq_relopt_kind, "m",
-					  "Number of parts that pq cuts a vector into",
+					  "Number of parts that pq and opq cut a vector into",
 					  OPTION_UNSET, 1, 16000, AccessExclusiveLock);
 	add_int_reloption(ivfpq_relopt_kind, "bits",
-					  "Bits of a code for each part (pq: 4, 8) or dimension (rabitq: 1, 2, 4)",
+					  "Bits of a code for each part (pq, opq: 4, 8) or dimension (rabitq: 1, 2, 4)",
 					  OPTION_UNSET, 1, 8, AccessExclusiveLock);
 	add_enum_reloption(ivfpq_relopt_kind, "rerank",
 					   "Where exact distances come from",

@@ -8,8 +8,8 @@
  * rows by list with a tuplesort, and writes list after list, so that a list
  * lies on consecutive blocks.  The pages are logged as a whole at the end.
  *
- * ivfpq: after k-means its codec learns from residuals of sampled rows (pq and
- * sq8), and what is sorted and written are codes.
+ * ivfpq: after k-means its codec learns from residuals of sampled rows (all but
+ * rabitq), and what is sorted and written are codes.
  *
  * k-means and assignment are shared with parallel workers: all of them run
  * participate(), over one block of memory laid out by plan_area(), in dynamic
@@ -91,6 +91,8 @@ typedef struct IvfBuildShared
 	int			metric;			/* Metric */
 	Codec		codec;			/* not attached; CODEC_NONE: ivfflat */
 	int			train_n;		/* rows the codec learns from */
+	int			space_n;		/* ... its space */
+	double		rows;			/* of the table, estimated */
 	int			sample_n;
 	int			nqueries;
 	float		copy_distance;	/* see ivf_calibration_add */
@@ -296,6 +298,7 @@ train_codec(IvfBuildShared *shared, char *area, int number, int lists, Codec *co
 		.dims = shared->dims,
 		.lists = lists,
 		.n = shared->train_n,
+		.space_n = shared->space_n,
 		.sample = (float *) (area + shared->area.sample),
 		.centroids = (float *) (area + shared->area.centroids),
 		.assign = area + shared->area.assign,
@@ -308,6 +311,12 @@ train_codec(IvfBuildShared *shared, char *area, int number, int lists, Codec *co
 	ivf_learn_begin(&learning, codec, number, shared->kmeans.participants);
 	if (sync)
 		sync(&shared->barrier);
+	if (shared->codec.kind == CODEC_OPQ)
+	{
+		ivf_learn_space(&learning, codec, number);
+		if (sync)
+			sync(&shared->barrier);
+	}
 	ivf_learn_end(&learning, codec, number, shared->kmeans.participants);
 	if (sync)
 		sync(&shared->barrier);
@@ -375,7 +384,8 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 			assign_prepare(area + shared->area.assign_queries,
 						   (float *) (area + shared->area.queries),
 						   shared->nqueries, shared->dims, ip, assign.scratch);
-		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_ASSIGN);
+		if (shared->codec.kind != CODEC_NONE)
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_CODEC);
 	}
 	if (sync)
 		sync(&shared->barrier);
@@ -391,6 +401,8 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 	}
 
 	/* assign the rows of our part of the table */
+	if (number == 0)
+		pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_ASSIGN);
 	assign.shared = shared;
 	assign.area = area;
 	assign.context = AllocSetContextCreate(CurrentMemoryContext, "ivf build row",
@@ -1104,8 +1116,9 @@ plan_participants(IvfBuildShared *plan, int participants, Size memory)
 	plan->nqueries = (int) Min(memory / 16 / (sizeof(float) * plan->dims),
 							   IVF_CALIBRATION_QUERIES);
 	plan->train_n = codec_train_parts(&plan->codec) == 0 ? 0 :
-		(int) Min(Min(plan->sample_n * 4.0 / 5, IVF_TRAIN_ROWS),
+		(int) Min(Min(Max(plan->sample_n * 4.0 / 5, 1), IVF_TRAIN_ROWS),
 				  Max(memory / 4 / (sizeof(float) * plan->dims), 1));
+	plan->space_n = ivf_space_rows(&plan->codec, plan->train_n, plan->rows, memory, ERROR);
 	plan_area(&plan->area, &plan->kmeans, &plan->codec, plan->train_n, plan->nqueries);
 	plan->sort_mem = (int) Max(memory / 1024 / 2 / participants, 64);
 }
@@ -1155,6 +1168,7 @@ build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
 	plan.dims = build->dims;
 	plan.metric = build->metric;
 	plan.codec = build->codec;
+	plan.rows = build->sample.rows;
 	plan.sample_n = build->sample.n;
 	plan.kmeans.n = build->sample.n;
 	plan.kmeans.dim = build->dims;

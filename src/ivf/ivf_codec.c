@@ -36,6 +36,7 @@
 #include "ivf/ivf_private.h"
 #include "kernel/kernel.h"
 #include "quant/assign.h"
+#include "quant/opq.h"
 #include "quant/random.h"
 
 #define CODEC_SEED		0x69766671
@@ -45,6 +46,14 @@
 #define ERROR_NEIGHBOURS	10
 #define ERROR_QUERIES		256
 #define ERROR_WORK			(2e9)	/* multiplications */
+
+/*
+ * Rows from which opq learns its rotation: twice as many take twice as long, for codes that
+ * err 2 % less (62,666 x 384).
+ */
+#define SPACE_ROWS		8192
+/* The codec's share of the memory for sampled rows: a fourth of all */
+#define SAMPLE_SHARE	4
 
 /* Rows whose quantisation error is averaged: a mean of so many is off by some 2 % */
 #define QUANTISED_ROWS		500
@@ -67,22 +76,34 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elev
 	if (kind == OPTION_UNSET)
 		kind = DEFAULT_KIND;
 
-	if (m != OPTION_UNSET && kind != CODEC_PQ)
+	if (m != OPTION_UNSET && kind != CODEC_PQ && kind != CODEC_OPQ)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"m\" is for quantizer \"pq\" only"),
+				 errmsg("option \"m\" is for quantizers \"pq\" and \"opq\" only"),
 				 errhint("Set quantizer = pq, or leave m out.")));
 		return false;
 	}
 	switch (kind)
 	{
 		case CODEC_PQ:
+		case CODEC_OPQ:
+			if (kind == CODEC_OPQ && dims > OPQ_MAX_DIM)
+			{
+				ereport(elevel,
+						(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						 errmsg("column has %d dimensions, but quantizer \"opq\" codes up to %d",
+								dims, OPQ_MAX_DIM),
+						 errdetail("It learns and stores a rotation, which has as many numbers as the square of the dimensions."),
+						 errhint("Choose quantizer = pq, or rabitq, which codes any dimension.")));
+				return false;
+			}
 			if (bits != OPTION_UNSET && bits != 4 && bits != 8)
 			{
 				ereport(elevel,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("bits is %d, but quantizer \"pq\" has 4 or 8 bits for each part", bits)));
+						 errmsg("bits is %d, but quantizer \"%s\" has 4 or 8 bits for each part",
+								bits, kind == CODEC_PQ ? "pq" : "opq")));
 				return false;
 			}
 			bits = bits == OPTION_UNSET ? 8 : bits;
@@ -130,7 +151,7 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elev
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("codes of %zu bytes do not fit a page of the index, which has room for %d",
 						codec->code_size, most),
-				 kind == CODEC_PQ ?
+				 kind == CODEC_PQ || kind == CODEC_OPQ ?
 				 errhint("Choose m up to %d, or quantizer = rabitq, which codes any dimension.", most * 8 / bits) :
 				 errhint("Choose quantizer = rabitq, which codes any dimension, or pq.")));
 		return false;
@@ -191,9 +212,37 @@ ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
 }
 
 /*
- * What a codec learns, in two steps, by participants of whom this is one; all must
- * have ended the first before anybody begins the second.  First: centroids in the
- * codec's space, and residuals of sampled rows.
+ * Of how many of n residuals the codec learns its space, if it does, in half of that much
+ * memory; rows: of the table.  -1: in more memory only, which elevel says.
+ */
+int
+ivf_space_rows(const Codec *codec, int n, double rows, Size memory, int elevel)
+{
+	int			least = codec->dim;
+	Size		least_size = codec_space_memory(codec, least);
+	Size		needed = Max(2 * least_size, SAMPLE_SHARE * sizeof(float) * least * least);
+	double		more;
+
+	/* of so few it learns nothing */
+	if (least_size == 0 || rows * 4 / 5 < least)
+		return 0;
+	if (needed > memory)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("memory required for quantizer \"opq\" is %zu MB, maintenance_work_mem is %zu MB",
+						needed / (1024 * 1024) + 1, memory / (1024 * 1024)),
+				 errhint("Increase maintenance_work_mem, or choose quantizer = pq or rabitq.")));
+		return -1;
+	}
+	/* a row more takes as much as the next one, nearly */
+	more = (double) (codec_space_memory(codec, 2 * least) - least_size) / least;
+	return (int) Min(Min(least + (memory / 2 - least_size) / Max(more, 1), n), SPACE_ROWS);
+}
+
+/*
+ * What a codec learns, in three steps, by participants of whom this is one; all must
+ * have ended one before anybody begins the next.  First: residuals of sampled rows.
  */
 void
 ivf_learn_begin(const IvfLearning *learning, const Codec *codec, int number, int participants)
@@ -203,9 +252,6 @@ ivf_learn_begin(const IvfLearning *learning, const Codec *codec, int number, int
 	int			block = assign_block_rows(dims);
 	uint32	   *nearest = palloc(sizeof(uint32) * block);
 
-	for (int list = number; list < learning->lists; list += participants)
-		codec_transform(codec, learning->centroids + (Size) list * dims,
-						learning->work_centroids + (Size) list * codec->work_dim);
 	for (int first = number * block; first < n; first += participants * block)
 	{
 		int			count = Min(block, n - first);
@@ -225,13 +271,43 @@ ivf_learn_begin(const IvfLearning *learning, const Codec *codec, int number, int
 	pfree(nearest);
 }
 
-/* Second: the codec's state, part by part. */
+/* Second, where the codec learns its space, by one for all: this, and residuals in it. */
+void
+ivf_learn_space(const IvfLearning *learning, Codec *codec, int number)
+{
+	Size		memory_size = codec_space_memory(codec, learning->space_n);
+	int			dims = learning->dims;
+	float	   *rotated;
+	void	   *memory;
+
+	if (number != 0 || codec->kind != CODEC_OPQ)
+		return;
+	memory = palloc_extended(memory_size + 64, MCXT_ALLOC_HUGE);
+	codec_learn_space(codec, learning->residuals, learning->space_n,
+					  (void *) TYPEALIGN(64, memory), learning->interrupt, NULL);
+	pfree(memory);
+	rotated = palloc(sizeof(float) * dims);
+	for (int i = 0; i < learning->n; i++)
+	{
+		float	   *residual = learning->residuals + (Size) i * dims;
+
+		learning->interrupt(NULL);
+		codec_transform(codec, residual, rotated);
+		memcpy(residual, rotated, sizeof(float) * dims);
+	}
+	pfree(rotated);
+}
+
+/* Third: centroids in the codec's space, and the rest of its state, part by part. */
 void
 ivf_learn_end(const IvfLearning *learning, Codec *codec, int number, int participants)
 {
-	int			parts = codec_train_parts(codec);
+	int			parts = learning->n > 0 ? codec_train_parts(codec) : 0;
 	void	   *memory;
 
+	for (int list = number; list < learning->lists; list += participants)
+		codec_transform(codec, learning->centroids + (Size) list * learning->dims,
+						learning->work_centroids + (Size) list * codec->work_dim);
 	if (parts == 0)
 		return;
 	memory = palloc_extended(codec_train_memory(codec, learning->n) + 64, MCXT_ALLOC_HUGE);

@@ -26,6 +26,7 @@
 #define IVF_PHASE_KMEANS	2
 #define IVF_PHASE_ASSIGN	3
 #define IVF_PHASE_LOAD		4
+#define IVF_PHASE_CODEC		5	/* before 3, of ivfpq */
 
 /*
  * A place in a list's chain: the page to go to, and which page is expected
@@ -140,19 +141,23 @@ typedef struct IvfLearning
 	int			dims;
 	int			lists;
 	int			n;				/* sampled rows to learn from */
+	int			space_n;		/* ... the codec's space: ivf_space_rows() */
 	const float *sample;		/* n * dims */
 	const float *centroids;		/* lists * dims */
 	const void *assign;			/* prepared centroids */
 	void	   *scratch;		/* for assign_rows() */
 	float	   *work_centroids; /* out: lists * work_dim */
-	float	   *residuals;		/* n * dims, if the codec learns */
+	float	   *residuals;		/* n * dims, if the codec learns; in its space at last */
 	void		(*interrupt) (void *arg);
 } IvfLearning;
 
 extern void ivf_learn_begin(const IvfLearning *learning, const Codec *codec, int number,
 							int participants);
+extern void ivf_learn_space(const IvfLearning *learning, Codec *codec, int number);
 extern void ivf_learn_end(const IvfLearning *learning, Codec *codec, int number,
 						  int participants);
+extern int	ivf_space_rows(const Codec *codec, int n, double rows, Size memory,
+						   int elevel);
 extern Size ivf_encode_scratch(const Codec *codec);
 extern void ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
 						   const IvfRowData *row, float *scratch, char *out);
@@ -164,7 +169,7 @@ extern float ivf_width_for(const IvfMetaPageData *meta, double recall);
 extern float ivf_first_width(const IvfMetaPageData *meta, float width);
 
 /*
- * pq and sq8 learn from so many rows, 64 for each of 256 centroids, or from four
+ * pq, opq and sq8 learn from so many rows, 64 for each of 256 centroids, or from four
  * fifths of the sample: the errors of the rest are measured.
  */
 #define IVF_TRAIN_ROWS		16384

@@ -48,7 +48,8 @@ typedef struct IvfCache
 	RankedSet	centroids;
 	RankedSet	middles;
 	const float *mean;			/* of both; NULL where neither is rough */
-	const float *work_centroids;	/* in the codec's space, or NULL */
+	const float *work_centroids;	/* in the codec's space, or NULL; of opq ... */
+	bool	   *transformed;	/* ... those that somebody has asked for, others are plain */
 	int			reach_rows;		/* see ivf_reach_rows() */
 	Codec		codec;			/* CODEC_NONE: of ivfflat */
 } IvfCache;
@@ -110,6 +111,9 @@ lay_out(const IvfMetaPageData *meta, IvfCache *cache, char *start, char **codec_
 		cache->middles.plain = (float *) take(&at, sizeof(float) * dims * meta->groups);
 	if (meta->codec != CODEC_NONE && meta->generation > 0 && plain_bytes <= CENTROID_CACHE_MAX)
 		cache->work_centroids = (float *) take(&at, sizeof(float) * cache->codec.work_dim * meta->lists);
+	/* dims^2 steps each: not all of them for one query */
+	if (cache->work_centroids && cache->codec.kind == CODEC_OPQ)
+		cache->transformed = (bool *) take(&at, sizeof(bool) * meta->lists);
 	if (meta->codec != CODEC_NONE)
 	{
 		cache->codec.state = (float *) take(&at, sizeof(float) * codec_state_floats(&cache->codec));
@@ -186,7 +190,12 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 		set_mean(mean, all, meta->lists, dims);
 	if (cache->centroids.rough.codes)
 		fill_rough(&cache->centroids.rough, mean, all, meta->lists, dims);
-	for (uint32 list = 0; work && list < meta->lists; list++)
+	if (cache->transformed)
+	{
+		memcpy(work, all, sizeof(float) * dims * meta->lists);
+		memset(cache->transformed, 0, sizeof(bool) * meta->lists);
+	}
+	for (uint32 list = 0; work && !cache->transformed && list < meta->lists; list++)
 		codec_transform(&cache->codec, all + (Size) list * dims,
 						work + (Size) list * cache->codec.work_dim);
 	if (all != cache->centroids.plain)
@@ -311,7 +320,18 @@ ivf_codec_centroid(Relation index, const IvfMetaPageData *meta, uint32 list, flo
 	Size		work_dim = cache->codec.work_dim;
 
 	if (meta->generation > 0 && cache->work_centroids)
-		memcpy(out, cache->work_centroids + list * work_dim, sizeof(float) * work_dim);
+	{
+		float	   *work = unconstify(float *, cache->work_centroids) + list * work_dim;
+
+		if (cache->transformed && !cache->transformed[list])
+		{
+			codec_transform(&cache->codec, work, out);
+			memcpy(work, out, sizeof(float) * work_dim);
+			cache->transformed[list] = true;
+		}
+		else
+			memcpy(out, work, sizeof(float) * work_dim);
+	}
 	else
 		ivf_codec_centroid_of(index, meta, &cache->codec, list, out);
 }

@@ -85,6 +85,7 @@ typedef struct IvfTraining
 	int			n;
 	float	   *sample;
 	int			learnt;			/* so many of them the codec has learnt from */
+	int			space_n;		/* ... its space */
 
 	/* calibration */
 	int			nqueries;
@@ -831,6 +832,11 @@ find_centroids(IvfTraining *training, int wanted)
 	training->learnt = !learns ? 0 :
 		(int) Min(Min(training->n * 4.0 / 5, IVF_TRAIN_ROWS),
 				  Max(training->memory / 4 / (sizeof(float) * new->dims), 1));
+	training->space_n = !learns ? 0 :
+		ivf_space_rows(&training->codec, training->learnt, (double) training->old.rows,
+					   training->memory, WARNING);
+	if (training->space_n < 0)
+		return false;
 	kmeans.n = training->n;
 	kmeans.dim = new->dims;
 	kmeans.k = Min(Min(wanted, training->n), IVF_MAX_LISTS);
@@ -905,6 +911,7 @@ make_codec(IvfTraining *training, bool resume)
 		.dims = new->dims,
 		.lists = (int) new->lists,
 		.n = resume ? 0 : training->learnt,
+		.space_n = training->space_n,
 		.sample = training->sample,
 		.centroids = training->centroids,
 		.assign = training->assign,
@@ -927,9 +934,11 @@ make_codec(IvfTraining *training, bool resume)
 											 MCXT_ALLOC_HUGE);
 	}
 	ivf_learn_begin(&learning, codec, 0, 1);
+	if (!resume)
+		ivf_learn_space(&learning, codec, 0);
+	ivf_learn_end(&learning, codec, 0, 1);
 	if (resume)
 		return;
-	ivf_learn_end(&learning, codec, 0, 1);
 	pfree(learning.residuals);
 	ivf_calibration_targets(new);
 	ivf_calibrate_codec(new, codec, training->centroids, training->work_centroids,

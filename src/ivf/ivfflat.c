@@ -32,6 +32,8 @@ ivfbuildphasename(int64 phasenum)
 			return "initializing";
 		case IVF_PHASE_KMEANS:
 			return "performing k-means";
+		case IVF_PHASE_CODEC:
+			return "learning codes";
 		case IVF_PHASE_ASSIGN:
 			return "assigning tuples";
 		case IVF_PHASE_LOAD:

@@ -723,6 +723,13 @@ check_code_state(IvfCheck *ivf)
 			return false;
 		}
 	codec_attach(&view->codec, state, palloc(codec_memory(&view->codec) + 1));
+	if (codec_space_skew(&view->codec) > UNIT_TOLERANCE)
+	{
+		check_report(check, CHECK_CORRUPTION, "codec", meta->code.start, CHECK_NO_ITEM,
+					 "What the codec has learnt is no rotation: the squared length of a row is %g off 1.",
+					 codec_space_skew(&view->codec));
+		return false;
+	}
 	view->centroid_list = PG_UINT32_MAX;
 	view->centroid = palloc(sizeof(float) * view->codec.work_dim);
 	view->scratch = palloc(ivf_encode_scratch(&view->codec));

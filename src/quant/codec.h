@@ -230,9 +230,8 @@ extern void codec_query_begin(CodecQuery *query, const Codec *codec, const Codec
 							  const float *q, void *memory);
 
 /*
- * From now on codes of the list of centre c, of which no codec looks at more than
- * codec_lists_use_centre() says; base: |q - c|^2.  Of what the codec has learnt the first
- * codec_lists_floats() must be there still.
+ * From now on codes of the list of centre c; base: |q - c|^2.  Of what the codec has
+ * learnt the first codec_lists_floats() must be there still.
  */
 extern void codec_query_list(CodecQuery *query, const float *c, float base);
 
@@ -268,13 +267,6 @@ static inline bool
 codec_has_space(const Codec *codec)
 {
 	return codec->kind == CODEC_RABITQ || codec->kind == CODEC_OPQ;
-}
-
-/* Does a query's work differ from list to list by more than base? */
-static inline bool
-codec_lists_use_centre(const Codec *codec)
-{
-	return !codec_has_parts(codec) || codec->groups > 0;
 }
 
 /* How much of the state that work needs, from its beginning: codebooks, not the rotation. */

@@ -40,7 +40,8 @@ sub test_method
 }
 
 # Options of CREATE INDEX: so many lists, where there are lists, and codes of the n-th kind, where there are codes.
-my @quantizers = ('quantizer = rabitq', 'quantizer = pq', 'quantizer = sq8', 'quantizer = pq, bits = 4', 'bits = 1');
+my @quantizers = ('quantizer = rabitq', 'quantizer = pq', 'quantizer = sq8', 'quantizer = opq, bits = 4', 'quantizer = pq, bits = 4', 'bits = 1',
+	'quantizer = opq');
 sub with
 {
 	my ($lists, $n) = @_;

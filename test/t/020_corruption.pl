@@ -132,7 +132,7 @@ my @pokes;
 # what, which index, code, severity, poke: returns the block reported (or "none")
 sub case { my ($name, $type, $code, $severity, $poke) = @_; push @pokes, { name => $name, type => $type, code => $code, severity => $severity, poke => $poke } }
 sub corrupt { return case($_[0], $_[1], $_[2], 'corruption', $_[3]) }
-my $table_of = { l2 => 't', cos => 't', long => 'tl', rq => 't', pq => 't' };
+my $table_of = { l2 => 't', cos => 't', long => 'tl', rq => 't', pq => 't', opq => 't' };
 
 # I1
 corrupt('magic', 'l2', 'meta', sub { poke($_[0], 0, $meta{magic}, 'L', 1); 0 });
@@ -255,9 +255,12 @@ corrupt('offset 0 of a code', 'rq', 'row_tid', sub { my $b = codes($_[0]); subst
 corrupt('a code less', 'rq', 'heap_missing', sub { my $b = codes($_[0]); poke($_[0], $b, $op{rows}, 'S', (u32($_[0], $b, $op{rows}) & 0xFFFF) - 1); 'none' });
 corrupt('NaN in a codebook', 'pq', 'codec', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, CONTENT, 'L', 0x7FC00000); $b });
 corrupt('a codebook cut off', 'pq', 'page_content', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, 12, 'S', CONTENT + 8); $b });
+corrupt('bits of a rotation', 'opq', 'codec', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, CONTENT + 4 * 4 * 16 + 20, 'f', 1.5); $b });
+corrupt('a rotation without one dimension', 'opq', 'page_content', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, 12, 'S', CONTENT + 4 * 4 * (16 + 3)); $b });
+corrupt('a rotation that is not there', 'pq', 'page_content', sub { my $f = shift; poke($f, 0, $meta{codec}, 'S', 4); first_block($f, sub { kind($f, $_[0]) == CODEC }) });
 corrupt('kind of a codebook', 'pq', 'page_kind', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, $op{kind}, 'C', LIST); $b });
 
-my %options = (rq => ', bits = 1', pq => ', quantizer = pq, m = 2');
+my %options = (rq => ', bits = 1', pq => ', quantizer = pq, m = 2', opq => ', quantizer = opq, m = 2, bits = 4');
 my $make = '';
 for my $i (0 .. $#pokes)
 {

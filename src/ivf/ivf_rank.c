@@ -86,7 +86,7 @@ lay_out(const IvfMetaPageData *meta, IvfCache *cache, char *start, char **codec_
 	Size		plain_bytes = sizeof(float) * dims * meta->lists;
 	Size		stride = rough_stride(meta->dims);
 	bool		rough = meta->generation > 0 && meta->dims >= ROUGH_FROM_DIM &&
-		meta->lists >= ROUGH_FROM_LISTS;
+	meta->lists >= ROUGH_FROM_LISTS;
 	char	   *at = start + sizeof(IvfCache);
 
 	if (rough)
@@ -168,7 +168,7 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 	if (cache->groups > 0)
 	{
 		float	   *middles = cache->middles.plain ? unconstify(float *, cache->middles.plain) :
-			palloc_extended(sizeof(float) * dims * meta->groups, MCXT_ALLOC_HUGE);
+		palloc_extended(sizeof(float) * dims * meta->groups, MCXT_ALLOC_HUGE);
 
 		ivf_groups_read(index, meta, unconstify(uint32 *, cache->first), middles);
 		if (mean)
@@ -231,7 +231,10 @@ cached(Relation index, const IvfMetaPageData *meta)
 	cache = (IvfCache *) memory;
 	*cache = plan;
 
-	/* not ours to keep until it is complete: an error leaves it to rd_indexcxt */
+	/*
+	 * not ours to keep until it is complete: an error leaves it to
+	 * rd_indexcxt
+	 */
 	if (meta->codec != CODEC_NONE)
 	{
 		Size		floats = codec_state_floats(&cache->codec);
@@ -346,7 +349,7 @@ struct IvfRank
 	RoughQuery	rough;			/* code NULL: nothing is rough */
 };
 
-IvfRank *
+IvfRank    *
 ivf_rank_begin(Relation index, const IvfMetaPageData *meta, const float *query)
 {
 	const float *mean = cached(index, meta)->mean;

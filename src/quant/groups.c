@@ -74,8 +74,8 @@ groups_make_size(int k, int dim, int groups)
 	KMeansParams params = grouping(k, dim, false, groups);
 	size_t		kmeans = kmeans_workspace_size(&params);
 	size_t		sorting = align_up(sizeof(uint32_t) * (size_t) k) * 2 +
-		align_up(sizeof(float) * (size_t) dim) * 2 +
-		align_up(assign_size(groups, dim)) + assign_scratch_size(groups, dim) + ALIGNMENT;
+	align_up(sizeof(float) * (size_t) dim) * 2 +
+	align_up(assign_size(groups, dim)) + assign_scratch_size(groups, dim) + ALIGNMENT;
 
 	return kmeans > sorting ? kmeans : sorting;
 }

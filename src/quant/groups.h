@@ -23,7 +23,7 @@
 #define GROUPS_NEAR		24
 
 /* Groups worth making of k centroids; 0: compare with all of them. */
-extern int groups_wanted(int k, int dim);
+extern int	groups_wanted(int k, int dim);
 
 /* Bytes of working memory for groups_make(). */
 extern size_t groups_make_size(int k, int dim, int groups);
@@ -33,9 +33,9 @@ extern size_t groups_make_size(int k, int dim, int groups);
  * .. first[g + 1] - 1, at least one; first has room for groups + 1 numbers,
  * middles for groups * dim floats.
  */
-extern int groups_make(void *workspace, float *centroids, int k, int dim, bool spherical,
-					   int groups, uint32_t *first, float *middles,
-					   AssignInterrupt interrupt, void *arg);
+extern int	groups_make(void *workspace, float *centroids, int k, int dim, bool spherical,
+						int groups, uint32_t *first, float *middles,
+						AssignInterrupt interrupt, void *arg);
 
 /* Groups with their centroids, prepared for groups_assign(). */
 typedef struct Groups
@@ -51,7 +51,7 @@ typedef struct Groups
  * Rows worth giving to groups_assign() at a time, of that many bytes each: the more,
  * the more there are for each group.
  */
-extern int groups_block_rows(size_t row_bytes);
+extern int	groups_block_rows(size_t row_bytes);
 
 /* Bytes of scratch for up to max_rows rows. */
 extern size_t groups_scratch_size(int groups, int k, int dim, int max_rows);

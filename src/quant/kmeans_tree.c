@@ -203,7 +203,10 @@ share_out(TreeState *state)
 	for (int i = 0; i < n; i++)
 		members[start[nearest[i] + 1]++] = (uint32_t) i;
 
-	/* the k-th part of the points seen so far, rounded, so that the shares add up to k */
+	/*
+	 * the k-th part of the points seen so far, rounded, so that the shares
+	 * add up to k
+	 */
 	place[0] = 0;
 	for (int c = 0; c < state->ncells; c++)
 	{

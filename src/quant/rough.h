@@ -40,7 +40,8 @@ typedef struct RoughRows
 	int			dim;
 	const float *mean;
 	RoughRow   *rows;
-	int8_t	   *codes;			/* rough_stride(dim) bytes a row, at a multiple of 64 */
+	int8_t	   *codes;			/* rough_stride(dim) bytes a row, at a
+								 * multiple of 64 */
 } RoughRows;
 
 typedef struct RoughQuery

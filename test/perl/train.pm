@@ -113,8 +113,10 @@ foreach my $kind (sort keys %dims)
 			my $name = "$kind, $points[$point], $end, " . ($born ? 'born empty' : 'trained before') . ", $class->{name}";
 			my $query = random_literal($dims{$kind});
 			my $first = $kind eq 'long' && $born ? 1010 : 1200;
+			my $with = with(4, $n);
+			$with =~ s/opq/pq/ if $kind eq 'long';		# opq codes fewer dimensions
 			$node->safe_psql('postgres', "DROP TABLE t; CREATE TABLE t (id int, v vector($dims{$kind}));" .
-				($born ? '' : rows($kind, 1, 250) . ';') . "CREATE INDEX t_v ON t USING $am (v $class->{name}) @{[ with(4, $n) ]};" .
+				($born ? '' : rows($kind, 1, 250) . ';') . "CREATE INDEX t_v ON t USING $am (v $class->{name}) $with;" .
 				rows($kind, $born ? 1 : 251, $first));
 			# other codes than before
 			$node->safe_psql('postgres', 'ALTER INDEX t_v SET (quantizer = sq8, bits = 8)') if $am eq 'ivfpq' && $n % 4 == 2;

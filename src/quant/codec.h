@@ -262,13 +262,6 @@ codec_has_parts(const Codec *codec)
 	return codec->kind == CODEC_PQ || codec->kind == CODEC_OPQ;
 }
 
-/* Does codec_transform() change anything? */
-static inline bool
-codec_has_space(const Codec *codec)
-{
-	return codec->kind == CODEC_RABITQ || codec->kind == CODEC_OPQ;
-}
-
 /* How much of the state that work needs, from its beginning: codebooks, not the rotation. */
 static inline size_t
 codec_lists_floats(const Codec *codec)

@@ -279,7 +279,7 @@ CREATE FUNCTION ivfpqhandler(internal) RETURNS index_am_handler
 
 CREATE ACCESS METHOD ivfpq TYPE INDEX HANDLER ivfpqhandler;
 
-COMMENT ON ACCESS METHOD ivfpq IS 'vecdb: inverted lists of short codes, approximate nearest neighbours, distances from the table';
+COMMENT ON ACCESS METHOD ivfpq IS 'vecdb: inverted lists of short codes, approximate nearest neighbours, distances from the table or the index';
 
 /* support functions are numbered as pgvector's: users have classes of their own */
 CREATE OPERATOR CLASS vector_l2_ops
@@ -450,6 +450,15 @@ CREATE FUNCTION ivf_code_items(
 COMMENT ON FUNCTION ivf_code_items(bytea, bytea) IS
 	'rows on a list page of an ivfpq index, whose block 0 is metapage';
 
+CREATE FUNCTION ivf_copy_items(
+	page bytea, dims integer,
+	OUT item integer, OUT tid tid, OUT scale real, OUT error real,
+	OUT first_elements real[]
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION ivf_copy_items(bytea, integer) IS
+	'copies of vectors on a copy page of an ivfpq index, and how far a distance may be off; places beyond the rows of the list page that owns it hold anything';
+
 CREATE FUNCTION hnsw_metapage_info(
 	page bytea,
 	OUT magic text, OUT dims bigint, OUT metric text, OUT padded bigint,
@@ -495,6 +504,7 @@ REVOKE ALL ON FUNCTION ivf_page_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_list_info(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_page_items(bytea, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ivf_code_items(bytea, bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ivf_copy_items(bytea, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION vecdb_page_header(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION hnsw_metapage_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION hnsw_page_info(bytea) TO pg_read_all_data;
@@ -504,3 +514,4 @@ GRANT EXECUTE ON FUNCTION ivf_page_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_list_info(bytea) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_page_items(bytea, integer) TO pg_read_all_data;
 GRANT EXECUTE ON FUNCTION ivf_code_items(bytea, bytea) TO pg_read_all_data;
+GRANT EXECUTE ON FUNCTION ivf_copy_items(bytea, integer) TO pg_read_all_data;

@@ -20,7 +20,7 @@ CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = opq, bits = 2);
 CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = opq, m = 4);
 CREATE INDEX ON bad USING ivfpq (v) WITH (quantizer = sq8, bits = 4);
 CREATE INDEX ON bad USING ivfpq (v) WITH (m = 2);
-CREATE INDEX ON bad USING ivfpq (v) WITH (rerank = index);
+CREATE INDEX ON bad USING ivfpq (v) WITH (rerank = table);
 CREATE INDEX ON bad USING ivfpq (v) WITH (rerank_k = -1);
 CREATE INDEX ON bad USING ivfpq (v) WITH (ef_construction = 16);
 -- codes that do not fit a page: the value, the limit, the way out

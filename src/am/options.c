@@ -35,6 +35,7 @@ static relopt_enum_elt_def quantizer_values[] = {
 static relopt_enum_elt_def rerank_values[] = {
 	{"none", RERANK_NONE},
 	{"heap", RERANK_HEAP},
+	{"index", RERANK_INDEX},
 	{(const char *) NULL, 0}
 };
 
@@ -97,7 +98,7 @@ options_init(void)
 	add_enum_reloption(ivfpq_relopt_kind, "rerank",
 					   "Where exact distances come from",
 					   rerank_values, OPTION_UNSET,
-					   "Valid values are \"heap\" and \"none\".",
+					   "Valid values are \"heap\", \"index\" and \"none\".",
 					   ShareUpdateExclusiveLock);
 	add_int_reloption(ivfpq_relopt_kind, "rerank_k",
 					  "Number of estimates a scan makes exact at a time (0: by the estimates' error)",
@@ -177,6 +178,15 @@ ivfpq_build_options(Relation index, int *kind, int *bits, int *m)
 	*kind = options ? options->quantizer : OPTION_UNSET;
 	*bits = options ? options->bits : OPTION_UNSET;
 	*m = options ? options->m : OPTION_UNSET;
+}
+
+/* Does the option "rerank" of an ivfpq index want copies of the vectors? */
+bool
+ivfpq_option_copies(Relation index)
+{
+	const IvfOptions *options = (const IvfOptions *) index->rd_options;
+
+	return options != NULL && options->rerank == RERANK_INDEX;
 }
 
 /* The option "lists", or OPTION_UNSET. */

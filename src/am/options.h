@@ -48,7 +48,8 @@ typedef struct IvfOptions
 typedef enum Rerank
 {
 	RERANK_NONE,				/* nowhere: estimates order the rows */
-	RERANK_HEAP					/* from the table */
+	RERANK_HEAP,				/* from the table */
+	RERANK_INDEX				/* from copies in the index */
 } Rerank;
 
 /* What a scan of an ivfflat or ivfpq index shall do. */
@@ -93,6 +94,7 @@ extern void options_init(void);
 extern bytea *ivfflat_reloptions(Datum reloptions, bool validate);
 extern bytea *ivfpq_reloptions(Datum reloptions, bool validate);
 extern void ivfpq_build_options(Relation index, int *kind, int *bits, int *m);
+extern bool ivfpq_option_copies(Relation index);
 extern int	ivf_option_lists(Relation index);
 extern void ivf_search_options(Relation index, bool ivfpq, IvfSearch *search);
 extern bytea *hnsw_reloptions(Datum reloptions, bool validate);

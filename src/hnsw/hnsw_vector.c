@@ -17,21 +17,9 @@
 #include <float.h>
 #include <math.h>
 
+#include "am/half.h"
 #include "hnsw/hnsw_private.h"
 #include "kernel/kernel.h"
-
-/*
- * Rounding of everything before the half: normalisation, subtraction of the
- * mean, the additions of the rotation, relative to the norms that went in.
- */
-#define ROUNDING_BEFORE		(128 * (FLT_EPSILON / 2))
-
-/* Relative error of a kernel's sum of n terms (src/kernel/README.md), doubled. */
-static inline double
-sum_error(int n)
-{
-	return 2 * (n / 32.0 + 12) * (FLT_EPSILON / 2);
-}
 
 void
 hnsw_value_alloc(const HnswIndex *hnsw, HnswValue *value)
@@ -96,18 +84,6 @@ transform(const HnswIndex *hnsw, const float *x, double augment, float *out, dou
 }
 
 /*
- * Does the operator know the norm?  Where its square is hardly a float any more,
- * or none, what the operator says has little to do with directions.
- */
-static bool
-is_precise(const float *x, int dims)
-{
-	float		normsq = kernel->normsq(x, dims);
-
-	return normsq >= 1e-30f && normsq <= 1e37f;
-}
-
-/*
  * Make the value of dims floats; value's arrays are the caller's.  False when
  * it has no place in the index.
  */
@@ -117,8 +93,9 @@ hnsw_value_form(const HnswIndex *hnsw, const float *x, HnswValue *value)
 	int			padded = hnsw->meta.padded;
 	double		augment = 0;
 	double		size;
-	double		errorsq = 0;
-	double		error1 = 0;
+	double		errorsq;
+	double		error1;
+	float	   *stored;
 
 	if (hnsw->metric == METRIC_IP)
 	{
@@ -129,27 +106,15 @@ hnsw_value_form(const HnswIndex *hnsw, const float *x, HnswValue *value)
 	if (!transform(hnsw, x, augment, value->x, &size))
 		return false;
 
-	kernel->half_pack(value->x, padded, value->half, &value->scale);
-	{
-		float	   *stored = palloc(sizeof(float) * padded);
-
-		kernel->half_unpack(value->half, value->scale, padded, stored);
-		for (int i = 0; i < padded; i++)
-		{
-			double		d = (double) value->x[i] - stored[i];
-
-			errorsq += d * d;
-			error1 += fabs(d);
-		}
-		memcpy(value->x, stored, sizeof(float) * padded);
-		pfree(stored);
-	}
+	stored = palloc(sizeof(float) * padded);
+	half_round(value->x, padded, value->half, &value->scale, stored, &errorsq, &error1);
+	pfree(stored);
 	if (hnsw->metric == METRIC_L1)
 		value->error = (error1 + ROUNDING_BEFORE * size * sqrt(padded)) * (1 + FLT_EPSILON);
 	else
 		value->error = (sqrt(errorsq) + ROUNDING_BEFORE * size) * (1 + FLT_EPSILON);
 	value->norm = sqrt(kernel->normsq_double(value->x, padded)) * (1 + FLT_EPSILON);
-	if (hnsw->metric == METRIC_COSINE && !is_precise(x, hnsw->meta.dims))
+	if (hnsw->metric == METRIC_COSINE && !half_is_precise(x, hnsw->meta.dims))
 		value->error = INFINITY;
 
 	/*
@@ -249,7 +214,7 @@ hnsw_query_form(HnswQuery *query, const float *x)
 	query->error = ROUNDING_BEFORE * size;
 	if (hnsw->metric == METRIC_L1)
 		query->error *= sqrt(hnsw->meta.padded);
-	if (hnsw->metric == METRIC_COSINE && !is_precise(x, hnsw->meta.dims))
+	if (hnsw->metric == METRIC_COSINE && !half_is_precise(x, hnsw->meta.dims))
 		query->error = INFINITY;
 	prepare_codes(query, query->x);
 	if (hnsw->metric == METRIC_IP)
@@ -322,28 +287,10 @@ hnsw_bounds(const HnswQuery *query, float distance, float error, float norm,
 	switch (hnsw->metric)
 	{
 		case METRIC_L2:
-			bound = sqrt(Max(distance * (1 - relative) - tiny, 0)) - slack;
-			bound = Max(bound, 0) * (1 - relative);
-			/* the operator's own sum may have lost as much */
-			bound = sqrt(Max(bound * bound - tiny, 0));
-			if (high)
-			{
-				above = (sqrt(distance * (1 + relative) + tiny) + slack) * (1 + relative);
-				above = sqrt(above * above + tiny) * (1 + relative);
-				/* its square may leave the range of float */
-				if (above * above > FLT_MAX / 4)
-					above = INFINITY;
-			}
+			half_l2_bounds(distance, slack, padded, &bound, high ? &above : NULL);
 			break;
 		case METRIC_COSINE:
-			bound = sqrt(Max(distance * (1 - relative) - tiny, 0)) - slack;
-			bound = Max(bound, 0);
-			bound = bound * bound / 2 - 4 * relative;
-			if (high)
-			{
-				above = sqrt(distance * (1 + relative) + tiny) + slack;
-				above = above * above / 2 + 4 * relative;
-			}
+			half_cosine_bounds(distance, slack, padded, &bound, high ? &above : NULL);
 			break;
 		case METRIC_L1:
 			bound = distance * (1 - relative) - slack;

@@ -90,6 +90,7 @@ typedef struct IvfBuildShared
 	int			dims;
 	int			metric;			/* Metric */
 	Codec		codec;			/* not attached; CODEC_NONE: ivfflat */
+	uint16		copies;			/* rows have copies */
 	int			train_n;		/* rows the codec learns from */
 	int			space_n;		/* ... its space */
 	double		rows;			/* of the table, estimated */
@@ -125,6 +126,7 @@ typedef struct IvfAssign
 	TupleTableSlot *slot;
 	Size		slot_size;		/* a row of ivfflat with its varlena header */
 	Codec		codec;			/* attached, of ivfpq */
+	IvfLayout	layout;
 	char	   *code;			/* a row of ivfpq with its varlena header */
 	Size		code_size;
 	float	   *encode_scratch;
@@ -149,6 +151,7 @@ typedef struct IvfBuild
 	Metric		metric;
 	int			dims;
 	Codec		codec;			/* CODEC_NONE: ivfflat */
+	uint16		copies;			/* rows have copies */
 	IvfSample	sample;
 	IvfBuildShared *shared;
 	char	   *area;
@@ -241,10 +244,10 @@ flush_block(IvfAssign *assign)
 
 		if (assign->code)
 		{
-			ivf_encode_row(&assign->codec, (Metric) shared->metric,
-						   (float *) (assign->area + shared->area.work_centroids) +
-						   (Size) assign->lists[i] * assign->codec.work_dim,
-						   row, assign->encode_scratch, assign->code + VARHDRSZ);
+			ivf_make_row(&assign->codec, &assign->layout, (Metric) shared->metric,
+						 (float *) (assign->area + shared->area.work_centroids) +
+						 (Size) assign->lists[i] * assign->codec.work_dim,
+						 row, assign->encode_scratch, assign->code + VARHDRSZ);
 			datum = assign->code;
 		}
 		ivf_sort_put(assign->sort, assign->slot, assign->lists[i], datum);
@@ -284,6 +287,18 @@ attach_codec(Codec *codec, const IvfBuildShared *shared, char *area)
 	*codec = shared->codec;
 	codec_attach(codec, (float *) (area + shared->area.code_state),
 				 palloc(codec_memory(codec) + 1));
+}
+
+/* How rows will lie on the pages */
+static void
+build_layout(const IvfBuildShared *shared, IvfLayout *layout)
+{
+	IvfMetaPageData *meta = palloc(sizeof(IvfMetaPageData));
+
+	ivf_meta_init(meta, shared->dims, (Metric) shared->metric, &shared->codec);
+	meta->copies = shared->copies;
+	ivf_layout(meta, layout);
+	pfree(meta);
 }
 
 /*
@@ -393,8 +408,8 @@ participate(IvfBuildShared *shared, char *area, int number, Relation heap,
 	{
 		attach_codec(&assign.codec, shared, area);
 		train_codec(shared, area, number, lists, &assign.codec, assign.scratch, sync);
-		assign.code_size = VARHDRSZ + ivf_row_size(shared->dims, (Metric) shared->metric,
-												   &assign.codec);
+		build_layout(shared, &assign.layout);
+		assign.code_size = VARHDRSZ + assign.layout.moved_size;
 		assign.code = palloc0(assign.code_size);
 		SET_VARSIZE(assign.code, assign.code_size);
 		assign.encode_scratch = palloc(ivf_encode_scratch(&assign.codec));
@@ -912,6 +927,8 @@ build_empty(Relation index, ForkNumber fork, Metric metric, int dims)
 	if (ivf_has_codes(index))
 		(void) ivf_choose_codec(index, dims, metric, false, ERROR, &codec);
 	ivf_meta_init(&meta, dims, metric, ivf_has_codes(index) ? &codec : NULL);
+	if (ivf_has_codes(index))
+		(void) ivf_choose_copies(index, dims, metric, &codec, ERROR, &meta.copies);
 	ivf_layout(&meta, &layout);
 	meta.lists = meta.lists_alive = 1;
 	build_directory(index, fork, &meta);
@@ -931,11 +948,13 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 	Relation	index = build->index;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsMinimalTuple);
 	IvfLayout	layout;
+	IvfCopyFile *copies;
 	IvfRow		long_row = palloc(meta->row_size);
 	int64		loaded = 0;
 	bool		more;
 
 	ivf_layout(meta, &layout);
+	copies = ivf_copy_file_create(&layout);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, IVF_PHASE_LOAD);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL,
 								 (int64) build->shared->index_tuples);
@@ -984,6 +1003,7 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 				ivf_page_put_row(page, &layout, on_page, VARDATA_ANY(datum));
 				ivf_page_set_rows(page, &layout, on_page + 1);
 				MarkBufferDirty(buf);
+				ivf_copy_file_put(copies, VARDATA_ANY(datum));
 			}
 			on_page++;
 			entry->rows++;
@@ -996,6 +1016,7 @@ load_lists(IvfBuild *build, const IvfMetaPageData *meta, IvfListData *entries)
 	}
 	if (more)
 		elog(ERROR, "ivf build assigned a row to a list that does not exist");
+	ivf_copy_file_write(copies, index, entries[0].head);
 
 	ExecDropSingleTupleTableSlot(slot);
 	pfree(long_row);
@@ -1033,6 +1054,7 @@ write_index(IvfBuild *build)
 	if (codes)
 		attach_codec(&codec, shared, build->area);
 	ivf_meta_init(&meta, build->dims, build->metric, codes ? &codec : NULL);
+	meta.copies = build->copies;
 	meta.generation = 1;
 	meta.lists = meta.lists_alive = shared->lists;
 	meta.rows = meta.rows_at_build = (uint64) shared->index_tuples;
@@ -1168,6 +1190,7 @@ build_lists(IvfBuild *build, Size memory, IndexBuildResult *result)
 	plan.dims = build->dims;
 	plan.metric = build->metric;
 	plan.codec = build->codec;
+	plan.copies = build->copies;
 	plan.rows = build->sample.rows;
 	plan.sample_n = build->sample.n;
 	plan.kmeans.n = build->sample.n;
@@ -1221,7 +1244,10 @@ ivfbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	build.dims = support_dims(index, ivf_am_name(index), VECTOR_MAX_DIM);
 
 	if (ivf_has_codes(index))
+	{
 		(void) ivf_choose_codec(index, build.dims, build.metric, true, ERROR, &build.codec);
+		(void) ivf_choose_copies(index, build.dims, build.metric, &build.codec, ERROR, &build.copies);
+	}
 
 	ivf_sample_rows(heap, index, indexInfo, build.metric, build.dims,
 					ivf_has_codes(index) ? &build.codec : NULL, memory / 2, &build.sample);

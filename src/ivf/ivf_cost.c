@@ -53,6 +53,7 @@ ivfcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	GenericCosts costs = {0};
 	IvfMetaPageData meta;
 	IvfSearch	search;
+	IvfLayout	layout;
 	Relation	index;
 	double		random_page_cost;
 	double		seq_page_cost;
@@ -94,6 +95,9 @@ ivfcostestimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	share = Min(probes / meta.lists_alive, 1.0);
 	fixed = Min(fixed_pages(&meta), Max(path->indexinfo->pages, 1));
 	list_pages = Max(path->indexinfo->pages - fixed, 1);
+	/* copies are read of few rows only, which are charged below */
+	ivf_layout(&meta, &layout);
+	list_pages = Max(list_pages / (1 + layout.copy_pages), 1);
 	read = fixed + list_pages * share;
 
 	/*

@@ -40,6 +40,7 @@ insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row, I
 {
 	uint32		list = ivf_nearest_list(index, meta, row->value);
 	const Codec *codec;
+	IvfLayout	layout;
 	char	   *code;
 	float	   *centroid;
 	float	   *scratch;
@@ -51,9 +52,10 @@ insert_row(Relation index, const IvfMetaPageData *meta, const IvfRowData *row, I
 	codec = ivf_codec(index, meta);
 	centroid = palloc(sizeof(float) * codec->work_dim);
 	scratch = palloc(ivf_encode_scratch(codec));
-	code = palloc(meta->row_size);
+	ivf_layout(meta, &layout);
+	code = palloc(layout.moved_size);
 	ivf_codec_centroid(index, meta, list, centroid);
-	ivf_encode_row(codec, (Metric) meta->metric, centroid, row, scratch, code);
+	ivf_make_row(codec, &layout, (Metric) meta->metric, centroid, row, scratch, code);
 	done = ivf_list_append(index, meta, list, code, 1, kind);
 	pfree(centroid);
 	pfree(scratch);

@@ -56,6 +56,9 @@ ivf_page_init_list(Page page, const IvfLayout *layout, uint8 kind, uint32 list,
 	/* arrays of codes are there from the beginning */
 	if (layout != NULL && layout->has_codes)
 		IvfPageSetUsed(page, layout->end);
+	if (layout != NULL && layout->has_copies)
+		for (int k = 0; k < layout->copy_pages; k++)
+			ivf_page_copy_blocks(page, layout)[k] = InvalidBlockNumber;
 }
 
 /* How many rows begin on a LIST page; ERROR when its content does not fit. */
@@ -98,7 +101,10 @@ ivf_page_set_rows(Page page, const IvfLayout *layout, int nrows)
 		IvfPageSetUsed(page, nrows * layout->row_size);
 }
 
-/* Put a row, row_size bytes of any alignment, to place i of a page that is being edited. */
+/*
+ * Put a row, row_size bytes of any alignment, to place i of a page that is being edited;
+ * of its copy that is not all.
+ */
 void
 ivf_page_put_row(Page page, const IvfLayout *layout, int i, const char *row)
 {
@@ -367,12 +373,63 @@ mark_page(Relation index, Buffer buf, uint16 flag)
 	page_edit_commit(&edit);
 }
 
-/* Put n rows, one after the other in memory, behind the first nrows of a page. */
+/* The page that copies of rows from nrows on go to; *add: it is new. */
+typedef struct CopyTarget
+{
+	Buffer		buf;			/* InvalidBuffer: rows have no copies */
+	bool		add;
+} CopyTarget;
+
+/*
+ * Lock the COPY page for row nrows of an exclusively locked LIST page, or get a
+ * new one; list is InvalidBuffer for a LIST page that is new itself.  *part becomes the
+ * number of rows that find room there.
+ */
+static CopyTarget
+copy_target(Relation index, const IvfLayout *layout, Buffer list, int nrows, int *part)
+{
+	CopyTarget	target = {InvalidBuffer, false};
+	int			per_page = layout->copies_per_page;
+
+	if (!layout->has_copies)
+		return target;
+	*part = Min(*part, per_page - nrows % per_page);
+	if (BufferIsValid(list))
+		target.buf = ivf_copy_buffer(index, layout, list, nrows / per_page,
+									 BUFFER_LOCK_EXCLUSIVE);
+	if (!BufferIsValid(target.buf))
+	{
+		target.buf = page_new(index, MAIN_FORKNUM, IVF_SPECIAL_SIZE, false);
+		target.add = true;
+	}
+	return target;
+}
+
+/*
+ * Put n rows, one after the other in memory, with their copies, behind the first nrows
+ * of a page that lies at blkno.
+ */
 static void
-put_rows(Page page, const IvfLayout *layout, int nrows, const char *rows, int n)
+put_rows(PageEdit *edit, Page page, BlockNumber blkno, const IvfLayout *layout,
+		 const CopyTarget *target, int nrows, const char *rows, int n)
 {
 	for (int i = 0; i < n; i++)
-		ivf_page_put_row(page, layout, nrows + i, rows + (Size) i * layout->row_size);
+		ivf_page_put_row(page, layout, nrows + i, rows + (Size) i * layout->moved_size);
+	if (layout->has_copies)
+	{
+		int			k = nrows / layout->copies_per_page;
+		int			first = nrows % layout->copies_per_page;
+		Page		copies = page_edit_add(edit, target->buf, target->add);
+
+		if (target->add)
+		{
+			ivf_page_init_copy(copies, layout, IvfPageGetOpaque(page), blkno, k);
+			ivf_page_copy_blocks(page, layout)[k] = BufferGetBlockNumber(target->buf);
+		}
+		for (int i = 0; i < n; i++)
+			memcpy(ivf_page_copy(copies, layout, first + i),
+				   rows + (Size) i * layout->moved_size + layout->copy_at, layout->copy_size);
+	}
 	ivf_page_set_rows(page, layout, nrows + n);
 }
 
@@ -400,7 +457,8 @@ page_takes(const IvfPageOpaqueData *opaque, int nrows, IvfAppend kind)
 
 /*
  * Append n rows, one after the other in memory, to a list.  Holds one page at a
- * time, and while the list gets a page the new one beside its predecessor.
+ * time, and while the list gets a page the new one beside its predecessor; and where
+ * rows have copies the page that these go to.
  *
  * False when the list takes no more rows, since a training is copying it: then
  * none was appended, and the metapage, which says so, was read before that.
@@ -481,7 +539,10 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			/* the tail is full, or not for us: a new page, linked in the same record */
 			Buffer		tail = buf;
 			Page		image;
+			CopyTarget	copies;
 
+			part = Min(n, layout.max_rows);
+			copies = copy_target(index, &layout, InvalidBuffer, 0, &part);
 			buf = page_new(index, MAIN_FORKNUM, IVF_SPECIAL_SIZE, false);
 			blkno = BufferGetBlockNumber(buf);
 			seq = opaque->seq + 1;
@@ -493,10 +554,11 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 			image = page_edit_add(&edit, buf, true);
 			ivf_page_init_list(image, &layout, IVF_PAGE_LIST, list, entry.generation, seq);
 			IvfPageGetOpaque(image)->flags |= flag;
-			part = Min(n, layout.max_rows);
 			if (!is_long)
-				put_rows(image, &layout, 0, rows, part);
+				put_rows(&edit, image, blkno, &layout, &copies, 0, rows, part);
 			page_edit_commit(&edit);
+			if (BufferIsValid(copies.buf))
+				page_release(copies.buf);
 			page_release(tail);
 			if (is_long)
 				ivf_write_long_row(index, meta, buf, (const IvfRowData *) rows, false);
@@ -510,16 +572,21 @@ ivf_list_append(Relation index, const IvfMetaPageData *meta, uint32 list,
 		}
 		else
 		{
+			CopyTarget	copies;
+
 			part = Min(n, layout.max_rows - nrows);
+			copies = copy_target(index, &layout, buf, nrows, &part);
 			seq = opaque->seq;
 			page_edit_begin(&edit, index, false);
 			page = page_edit_add(&edit, buf, false);
-			put_rows(page, &layout, nrows, rows, part);
+			put_rows(&edit, page, blkno, &layout, &copies, nrows, rows, part);
 			IvfPageGetOpaque(page)->flags |= flag;
 			page_edit_commit(&edit);
+			if (BufferIsValid(copies.buf))
+				page_release(copies.buf);
 		}
 		page_release(buf);
-		rows += (Size) part * meta->row_size;
+		rows += (Size) part * layout.moved_size;
 		n -= part;
 		if (n == 0)
 			break;

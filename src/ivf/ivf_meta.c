@@ -60,6 +60,7 @@ ivf_meta_take_next(IvfMetaPageData *meta)
 	meta->code_bits = meta->next_code_bits;
 	meta->code_parts = meta->next_code_parts;
 	meta->row_size = meta->next_row_size;
+	meta->copies = meta->next_copies;
 	meta->code_extents = meta->next_code_extents;
 	meta->code = meta->next_code;
 	meta->code_error = meta->next_code_error;
@@ -74,7 +75,7 @@ ivf_meta_take_next(IvfMetaPageData *meta)
 	memset(meta->next_cent, 0, sizeof(meta->next_cent));
 	meta->next_groups = 0;
 	memset(&meta->next_group, 0, sizeof(meta->next_group));
-	meta->next_codec = meta->next_code_bits = meta->next_code_extents = 0;
+	meta->next_codec = meta->next_code_bits = meta->next_code_extents = meta->next_copies = 0;
 	meta->next_code_parts = meta->next_row_size = 0;
 	memset(&meta->next_code, 0, sizeof(meta->next_code));
 	meta->next_code_error = meta->next_first_error = meta->next_code_floor = 0;
@@ -98,6 +99,7 @@ ivf_meta_set_next(IvfMetaPageData *meta, const IvfMetaPageData *next)
 	meta->next_code_bits = next->code_bits;
 	meta->next_code_parts = next->code_parts;
 	meta->next_row_size = next->row_size;
+	meta->next_copies = next->copies;
 	meta->next_code_extents = next->code_extents;
 	meta->next_code = next->code;
 	meta->next_code_error = next->code_error;
@@ -118,6 +120,7 @@ ivf_meta_retire(IvfMetaPageData *meta, uint64 xid)
 	meta->retired_code_bits = meta->code_bits;
 	meta->retired_code_parts = meta->code_parts;
 	meta->retired_row_size = meta->row_size;
+	meta->retired_copies = meta->copies;
 }
 
 /* How rows lie on the pages of the retired generation. */
@@ -132,6 +135,7 @@ ivf_retired_layout(const IvfMetaPageData *meta, IvfLayout *layout)
 	retired->code_bits = meta->retired_code_bits;
 	retired->code_parts = meta->retired_code_parts;
 	retired->row_size = meta->retired_row_size;
+	retired->copies = meta->retired_copies;
 	ivf_layout(retired, layout);
 	pfree(retired);
 }
@@ -192,10 +196,13 @@ extents_sound(const IvfExtent *extents, int n, uint32 items,
 	return true;
 }
 
-/* Kind, bits and parts of a codec must fit the dimensions, and the size of rows these. */
+/*
+ * Kind, bits and parts of a codec must fit the dimensions, the size of rows these, and
+ * copies their pages.
+ */
 static const char *
 codec_flaw(const IvfMetaPageData *meta, uint16 kind, uint16 bits, uint32 parts,
-		   uint32 row_size, Codec *codec)
+		   uint32 row_size, uint16 copies, Codec *codec)
 {
 	codec->kind = CODEC_NONE;
 	if (kind > CODEC_LAST || (kind == CODEC_NONE) != (meta->codec == CODEC_NONE))
@@ -207,6 +214,10 @@ codec_flaw(const IvfMetaPageData *meta, uint16 kind, uint16 bits, uint32 parts,
 								 kind != CODEC_NONE ? codec : NULL) ||
 		(kind != CODEC_NONE && ivf_rows_per_page(row_size, true) < 1))
 		return "The row size does not fit dimensions and codec.";
+	if (copies > 1 ||
+		(copies == 1 && (kind == CODEC_NONE || meta->dims > IVF_COPY_MAX_DIMS ||
+						 ivf_rows_with_copies(row_size, meta->dims) < 1)))
+		return "Copies do not fit dimensions and codec.";
 	return NULL;
 }
 
@@ -248,7 +259,8 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 		return "The number of dimensions is out of range.";
 	if (meta->metric > METRIC_LAST)
 		return "Metric or codec is not known.";
-	flaw = codec_flaw(meta, meta->codec, meta->code_bits, meta->code_parts, meta->row_size, &codec);
+	flaw = codec_flaw(meta, meta->codec, meta->code_bits, meta->code_parts, meta->row_size,
+					  meta->copies, &codec);
 	if (flaw)
 		return flaw;
 	if (!code_extent_sound(&codec, meta->code_extents, &meta->code, nblocks))
@@ -300,7 +312,7 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 	if (meta->next_generation > 0)
 	{
 		flaw = codec_flaw(meta, meta->next_codec, meta->next_code_bits, meta->next_code_parts,
-						  meta->next_row_size, &codec);
+						  meta->next_row_size, meta->next_copies, &codec);
 		if (flaw)
 			return flaw;
 		if (!code_extent_sound(&codec, meta->next_code_extents, &meta->next_code, nblocks))
@@ -315,7 +327,8 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 	if (meta->retired_xid != 0)
 	{
 		flaw = codec_flaw(meta, meta->retired_codec, meta->retired_code_bits,
-						  meta->retired_code_parts, meta->retired_row_size, &codec);
+						  meta->retired_code_parts, meta->retired_row_size,
+						  meta->retired_copies, &codec);
 		if (flaw)
 			return flaw;
 	}

@@ -24,6 +24,8 @@
  *					page but the last
  *	IVF_PAGE_GROUP	groups of lists: uint32[groups], the first list of each, then
  *					their middles, float4[dims] each; laid out as a codec's
+ *	IVF_PAGE_COPY	vectors in half precision, of some rows of a LIST page of ivfpq
+ *					(IvfCopyData)
  *	VECDB_PAGE_FREE	nothing; in the free-space map
  *
  *-------------------------------------------------------------------------
@@ -49,7 +51,8 @@
 #define IVF_PAGE_CONT		5
 #define IVF_PAGE_CODEC		6
 #define IVF_PAGE_GROUP		7
-#define IVF_PAGE_LAST		IVF_PAGE_GROUP
+#define IVF_PAGE_COPY		8
+#define IVF_PAGE_LAST		IVF_PAGE_COPY
 
 #define IVF_MAX_LISTS		VECDB_MAX_LISTS
 #define IVF_MAX_EXTENTS		32
@@ -59,11 +62,12 @@
  *
  * OFFSET	SIZE	DESCRIPTION
  *	0		4		LIST: next page of the list, or InvalidBlockNumber
- *					CONT: owner, the LIST page the row begins on
+ *					CONT, COPY: owner, the LIST page that the row (begins) on
  *	4		4		LIST: seq of that next page (0 when there is none)
+ *					COPY: which of the owner's COPY pages, from 0
  *	8		4		LIST: seq, ascending along the list; the head has 1
- *					CONT: seq of the owner
- *	12		4		LIST, CONT: number of the list
+ *					CONT, COPY: seq of the owner
+ *	12		4		LIST, CONT, COPY: number of the list
  *	16		4		all but META: training generation that made it
  *	20		4		LIST: first CONT page; CONT: next one; or InvalidBlockNumber
  *	24		2		LIST of ivfpq: rows on the page; otherwise 0
@@ -91,7 +95,8 @@ typedef IvfPageOpaqueData *IvfPageOpaque;
 /*
  * All rows of the page were copied by the training that made this list; nobody
  * inserted one.  Means something only as long as the list is of the next
- * generation: later, rows are inserted here, too.
+ * generation: later, rows are inserted here, too.  (Nothing to do with
+ * IVF_PAGE_COPY.)
  */
 #define IVF_PAGE_COPIES		0x0002
 
@@ -262,7 +267,9 @@ typedef struct IvfTarget
  *	1832	4		retired generation: parts of a code
  *	1836	4		... row_size
  *	1840	2		... bits of its codes
- *	1842	6		unused, 0
+ *	1842	2		copies: 1 if rows have copies (rerank = index), otherwise 0
+ *	1844	2		next generation: copies
+ *	1846	2		retired generation: copies
  *
  * Many lists are in groups (quant/groups.h), few are not:
  *
@@ -324,7 +331,9 @@ typedef struct IvfMetaPageData
 	uint32		retired_code_parts;
 	uint32		retired_row_size;
 	uint16		retired_code_bits;
-	uint16		unused[3];
+	uint16		copies;
+	uint16		next_copies;
+	uint16		retired_copies;
 	uint32		groups;
 	IvfExtent	group;
 	uint32		next_groups;
@@ -346,6 +355,49 @@ StaticAssertDecl(sizeof(IvfMetaPageData) == 1880, "metapage layout");
 
 
 /*
+ * A row's vector in half precision, on a COPY page of the row's LIST page; there
+ * are as many on each as fit, all places from the page's first day.  Of row i of the
+ * LIST page it is at place i % copies_per_page of the COPY page that
+ * ivf_page_copy_blocks()[i / copies_per_page] names.  Places without a row hold
+ * anything.
+ *
+ * OFFSET	SIZE	DESCRIPTION
+ *	0		6		heap TID, the row's
+ *	6		2		unused, 0
+ *	8		4		scale of the halves
+ *	12		4		error: by how much the distance may be off, see ivf_copy.c
+ *	16		2*dims	halves, of the value; under cosine, of its direction
+ *					(padded to a multiple of 4 bytes)
+ */
+typedef struct IvfCopyData
+{
+	ItemPointerData tid;
+	uint16		unused;
+	float		scale;
+	float		error;
+	uint16		half[FLEXIBLE_ARRAY_MEMBER];
+} IvfCopyData;
+
+typedef IvfCopyData *IvfCopy;
+
+#define IVF_COPY_HEAD		offsetof(IvfCopyData, half)
+StaticAssertDecl(IVF_COPY_HEAD == 16, "head of a copy is 16 bytes");
+
+#define IVF_COPY_MAX_DIMS	((int) ((IVF_PAGE_CAPACITY - IVF_COPY_HEAD) / sizeof(uint16)))
+
+static inline uint32
+ivf_copy_size(int dims)
+{
+	return TYPEALIGN(sizeof(float), IVF_COPY_HEAD + sizeof(uint16) * dims);
+}
+
+static inline int
+ivf_copies_per_page(int dims)
+{
+	return IVF_PAGE_CAPACITY / ivf_copy_size(dims);
+}
+
+/*
  * How rows lie on LIST pages.
  *
  * ivfflat: one after the other; pd_lower ends them.
@@ -358,10 +410,12 @@ StaticAssertDecl(sizeof(IvfMetaPageData) == 1880, "metapage layout");
  *	norms_at	4 * max_rows				norms of the values: inner product only
  *	codes_at	codes.size					factors and codes, as the codec has them
  *											(CodecArea of quant/codec.h)
+ *	blocks_at	4 * copy_pages				COPY pages, or InvalidBlockNumber: where rows
+ *											have copies
  *
  * So one call finds the bounds of all rows of a page.  In a sort, or on its way to a
- * page, a row is row_size bytes: TID, then norm and record (factors and code) of
- * ivfpq, or IvfRowData.
+ * page, a row is moved_size bytes: row_size, which are TID, then norm and record (factors and
+ * code) of ivfpq, or IvfRowData; and at copy_at its copy, where it has one.
  */
 typedef struct IvfLayout
 {
@@ -371,7 +425,14 @@ typedef struct IvfLayout
 	bool		has_norms;
 	uint32		norms_at;		/* offsets in the content */
 	uint32		codes_at;
+	uint32		blocks_at;
 	uint32		end;
+	bool		has_copies;
+	uint32		copy_size;
+	int			copies_per_page;
+	int			copy_pages;		/* of a LIST page, at most */
+	uint32		copy_at;		/* in a row on its way */
+	uint32		moved_size;		/* of a row on its way */
 	Codec		codec;			/* its shape: not attached */
 	CodecArea	codes;
 } IvfLayout;
@@ -394,15 +455,33 @@ ivf_rows_per_page(uint32 row_size, bool codes)
 	return (IVF_PAGE_CAPACITY - (codes ? 2 : 0)) / row_size;
 }
 
+/* The same of rows that have copies, whose pages are named after the codes. */
+static inline int
+ivf_rows_with_copies(uint32 row_size, int dims)
+{
+	int			per_page = ivf_copies_per_page(dims);
+	int			rows = ivf_rows_per_page(row_size, true);
+
+	/* and three to align the block numbers */
+	while (rows > 0 && 5 + (Size) row_size * rows +
+		   sizeof(BlockNumber) * ((rows + per_page - 1) / per_page) > IVF_PAGE_CAPACITY)
+		rows--;
+	return rows;
+}
+
 static inline void
 ivf_layout(const IvfMetaPageData *meta, IvfLayout *layout)
 {
 	memset(layout, 0, sizeof(*layout));
 	layout->row_size = meta->row_size;
+	layout->moved_size = meta->row_size;
 	layout->has_codes = meta->codec != CODEC_NONE;
 	layout->max_rows = Max(ivf_rows_per_page(meta->row_size, layout->has_codes), 1);
 	if (!layout->has_codes)
 		return;
+	layout->has_copies = meta->copies != 0;
+	if (layout->has_copies)
+		layout->max_rows = ivf_rows_with_copies(meta->row_size, meta->dims);
 	/* ivf_meta_flaw() has seen that it can be */
 	(void) codec_init(&layout->codec, (CodecKind) meta->codec, meta->dims, meta->code_bits,
 					  meta->code_parts, meta->code_seed);
@@ -412,6 +491,16 @@ ivf_layout(const IvfMetaPageData *meta, IvfLayout *layout)
 	layout->norms_at = TYPEALIGN(sizeof(float), sizeof(ItemPointerData) * layout->max_rows);
 	layout->codes_at = layout->norms_at + sizeof(float) * layout->has_norms * layout->max_rows;
 	layout->end = layout->codes_at + layout->codes.size;
+	if (layout->has_copies)
+	{
+		layout->copy_size = ivf_copy_size(meta->dims);
+		layout->copies_per_page = ivf_copies_per_page(meta->dims);
+		layout->copy_pages = (layout->max_rows + layout->copies_per_page - 1) / layout->copies_per_page;
+		layout->blocks_at = TYPEALIGN(sizeof(BlockNumber), layout->end);
+		layout->end = layout->blocks_at + sizeof(BlockNumber) * layout->copy_pages;
+		layout->copy_at = TYPEALIGN(sizeof(float), meta->row_size);
+		layout->moved_size = layout->copy_at + layout->copy_size;
+	}
 	Assert(layout->end <= IVF_PAGE_CAPACITY);
 }
 
@@ -433,6 +522,20 @@ static inline char *
 ivf_page_codes(Page page, const IvfLayout *layout)
 {
 	return IvfPageContent(page) + layout->codes_at;
+}
+
+/* The COPY pages of a LIST page */
+static inline BlockNumber *
+ivf_page_copy_blocks(Page page, const IvfLayout *layout)
+{
+	return (BlockNumber *) (IvfPageContent(page) + layout->blocks_at);
+}
+
+/* The copy at place i of a COPY page */
+static inline IvfCopy
+ivf_page_copy(Page page, const IvfLayout *layout, int i)
+{
+	return (IvfCopy) (IvfPageContent(page) + (Size) i * layout->copy_size);
 }
 
 /* CONT pages a row of these dimensions needs beyond its LIST page. */

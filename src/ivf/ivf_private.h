@@ -168,6 +168,47 @@ extern float ivf_measure_codes(Relation index, const IvfMetaPageData *meta);
 extern float ivf_width_for(const IvfMetaPageData *meta, double recall);
 extern float ivf_first_width(const IvfMetaPageData *meta, float width);
 
+/* ivf_copy.c: vectors in half precision, kept in the index */
+
+/* Where a scan found a row, and its copy */
+typedef struct IvfPlace
+{
+	ItemPointerData tid;
+	uint16		slot;
+	BlockNumber block;			/* COPY page; InvalidBlockNumber: there is none */
+} IvfPlace;
+
+/* A query that copies are compared with */
+typedef struct IvfCopyQuery
+{
+	Metric		metric;
+	int			dims;
+	float	   *x;				/* cosine: its direction */
+	double		norm;			/* of the query: no less than it */
+	double		error;			/* of x; infinite: no bounds */
+} IvfCopyQuery;
+
+typedef struct IvfCopyFile IvfCopyFile;
+
+extern bool ivf_choose_copies(Relation index, int dims, Metric metric, const Codec *codec,
+							  int elevel, uint16 *copies);
+extern void ivf_make_row(const Codec *codec, const IvfLayout *layout, Metric metric,
+						 const float *centroid, const IvfRowData *row, float *scratch, char *out);
+extern void ivf_page_init_copy(Page page, const IvfLayout *layout, const IvfPageOpaqueData *list,
+							   BlockNumber owner, int k);
+extern bool ivf_is_copy_page(Page page, const IvfLayout *layout, const IvfPageOpaqueData *list,
+							 BlockNumber owner, int k);
+extern Buffer ivf_copy_buffer(Relation index, const IvfLayout *layout, Buffer list, int k,
+							  int lockmode);
+extern IvfCopyFile *ivf_copy_file_create(const IvfLayout *layout);
+extern void ivf_copy_file_put(IvfCopyFile *copies, const char *row);
+extern void ivf_copy_file_write(IvfCopyFile *copies, Relation index, BlockNumber first);
+extern void ivf_copy_query(IvfCopyQuery *query, Metric metric, int dims, const float *value,
+						   float *x);
+extern bool ivf_copy_bounds(Relation index, const IvfLayout *layout, const IvfPlace *place,
+							const IvfCopyQuery *query, double *low, double *high);
+extern void ivf_copy_prefetch(Relation index, const IvfLayout *layout, const IvfPlace *place);
+
 /*
  * pq, opq and sq8 learn from so many rows, 64 for each of 256 centroids, or from four
  * fifths of the sample: the errors of the rest are measured.
@@ -273,9 +314,9 @@ extern void ivf_rerank_reset(IvfRerank *rerank);
 extern void ivf_rerank_free(IvfRerank *rerank);
 extern bool ivf_rerank_fetch(IvfRerank *rerank, IndexScanDesc scan, ItemPointer tid,
 							 int dims, const float **value);
-extern void ivf_rerank_put(IvfRerank *rerank, double distance, ItemPointer tid);
-extern bool ivf_rerank_nearest(const IvfRerank *rerank, double *distance);
-extern bool ivf_rerank_pop(IvfRerank *rerank, double *distance, ItemPointer tid);
+extern void ivf_rerank_put(IvfRerank *rerank, double low, double high, ItemPointer tid);
+extern bool ivf_rerank_nearest(const IvfRerank *rerank, double *low, double *high);
+extern bool ivf_rerank_pop(IvfRerank *rerank, double *low, double *high, ItemPointer tid);
 
 /* ivf_scan.c */
 

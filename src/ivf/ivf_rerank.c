@@ -2,7 +2,7 @@
  *
  * ivf_rerank.c
  *	  Exact distances for ivfpq: a row's value from the table, and a heap of
- *	  the rows that have their distance, nearest first.
+ *	  the rows that have their distance, or bounds of it, nearest first.
  *
  * The value is fetched as the executor would fetch the row, under the scan's
  * snapshot (ivf_fetch.c).  The index's TID leads to a chain of which one
@@ -26,7 +26,8 @@
 
 typedef struct ExactItem
 {
-	double		distance;
+	double		distance;		/* or the lower bound of it ... */
+	double		high;			/* ... and the upper one */
 	ItemPointerData tid;
 } ExactItem;
 
@@ -118,10 +119,11 @@ nearer(const ExactItem *a, const ExactItem *b)
 							  unconstify(ItemPointerData *, &b->tid)) < 0;
 }
 
+/* Put a row into the heap, whose distance is between two bounds; both the same: is that. */
 void
-ivf_rerank_put(IvfRerank *rerank, double distance, ItemPointer tid)
+ivf_rerank_put(IvfRerank *rerank, double low, double high, ItemPointer tid)
 {
-	ExactItem	item = {distance, *tid};
+	ExactItem	item = {low, high, *tid};
 	Size		at = rerank->n++;
 
 	if (at == rerank->size)
@@ -137,17 +139,19 @@ ivf_rerank_put(IvfRerank *rerank, double distance, ItemPointer tid)
 	rerank->items[at] = item;
 }
 
+/* Bounds of the row with the least lower one */
 bool
-ivf_rerank_nearest(const IvfRerank *rerank, double *distance)
+ivf_rerank_nearest(const IvfRerank *rerank, double *low, double *high)
 {
 	if (rerank->n == 0)
 		return false;
-	*distance = rerank->items[0].distance;
+	*low = rerank->items[0].distance;
+	*high = rerank->items[0].high;
 	return true;
 }
 
 bool
-ivf_rerank_pop(IvfRerank *rerank, double *distance, ItemPointer tid)
+ivf_rerank_pop(IvfRerank *rerank, double *low, double *high, ItemPointer tid)
 {
 	ExactItem  *items = rerank->items;
 	ExactItem	last;
@@ -155,7 +159,8 @@ ivf_rerank_pop(IvfRerank *rerank, double *distance, ItemPointer tid)
 
 	if (rerank->n == 0)
 		return false;
-	*distance = items[0].distance;
+	*low = items[0].distance;
+	*high = items[0].high;
 	*tid = items[0].tid;
 
 	last = items[--rerank->n];

@@ -25,6 +25,12 @@
  * the estimate, so many are made exact at a time, and then handed out.  With
  * rerank = none the estimate is all there is, and rows come in its order.
  *
+ * With rerank = index the index has copies of the vectors in half precision, and a
+ * row gets two bounds of its distance from its copy (ivf_copy.c).  It is handed out by
+ * the lower one.  Where its upper one touches no other row's, its place is certain;
+ * else the executor is told the bound, and orders the rows in question by the values that it
+ * reads.  The pool has the number of a row's place in the scan's notes, instead of its TID.
+ *
  * Of the rows that a batch visits few will be wanted.  So the pool gets those whose
  * bounds do not exceed the batch's reach: the estimate of its 32nd nearest row
  * (of a farther one when the scan before this one wanted more), which is about its distance.  The codec leaves all others as soon as it
@@ -83,8 +89,22 @@ typedef struct ScanBatch
 typedef struct Candidate
 {
 	double		bound;
-	ItemPointerData tid;
+	IvfPlace	place;
 } Candidate;
+
+/*
+ * Where the rows in the pool have their copies.  Shared with the scan of a next
+ * generation that gathers into the same pool.
+ */
+typedef struct PlaceNotes
+{
+	IvfPlace   *places;
+	Size		n;
+	Size		size;
+} PlaceNotes;
+
+/* In the pool a place's number stands for the TID. */
+#define PLACE_BITS		15
 
 /* each doubles what was visited */
 #define MAX_BATCHES		34
@@ -93,7 +113,8 @@ typedef struct IvfScanState
 {
 	MemoryContext context;		/* of all below; lives as long as the scan */
 	CandidatePool *pool;		/* rows; see bound_distance() for ivfpq's */
-	IvfRerank  *rerank;			/* rows of ivfpq with exact distances */
+	IvfRerank  *rerank;			/* rows of ivfpq with exact distances, or bounds */
+	PlaceNotes *notes;			/* of rows in the pool, with use_copies */
 	CandidatePool *groups;		/* groups whose lists are not in lists yet ... */
 	CandidatePool *lists;		/* ... and lists not yet visited; a TID's block is
 								 * the number */
@@ -110,6 +131,8 @@ typedef struct IvfScanState
 	IvfLayout	layout;
 	bool		exact;			/* ivfpq: distances come from the table ... */
 	bool		all_exact;		/* ... for every row gathered, whatever its code says */
+	bool		use_copies;		/* distances come from copies, as far as they can */
+	IvfCopyQuery copy_query;
 	int			rerank_k;		/* so many at a time; 0: by their bounds */
 	int			made_exact;		/* of the rerank_k at hand */
 	double		width_recall;	/* bounds are as wide as this recall wants */
@@ -149,7 +172,10 @@ typedef struct IvfScanState
 	uint64		gathered;
 	uint64		handed_out;
 	uint64		dropped;
-	double		last_distance;
+	double		last_distance;	/* no row handed out is farther ... */
+	double		last_low;		/* ... but one, last_tid, may be so near only */
+	ItemPointerData last_tid;
+	double		greatest_high;	/* of those handed out: upper bound */
 } IvfScanState;
 
 /* Late rows of all finished scans of this session, for vecdb_index_stats(). */
@@ -171,9 +197,15 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	state->groups = pool_create((Size) work_mem * 1024);
 	state->lists = pool_create((Size) work_mem * 1024);
 	if (ivf_has_codes(index))
+	{
 		state->rerank = ivf_rerank_create();
+		state->notes = palloc0(sizeof(PlaceNotes));
+	}
 	MemoryContextSwitchTo(old);
 
+	scan->xs_orderbyvals = palloc0(sizeof(Datum) * Max(norderbys, 1));
+	scan->xs_orderbynulls = palloc(sizeof(bool) * Max(norderbys, 1));
+	memset(scan->xs_orderbynulls, true, sizeof(bool) * Max(norderbys, 1));
 	scan->opaque = state;
 	return scan;
 }
@@ -221,6 +253,8 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 	state->started = false;
 	if (state->rerank)
 		ivf_rerank_reset(state->rerank);
+	if (state->notes)
+		state->notes->n = 0;
 	pool_reset(state->pool);
 	pool_reset(state->groups);
 	pool_reset(state->lists);
@@ -396,12 +430,21 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 	/* who asks for everything gets it: probes = lists misses nothing in ivfflat, either */
 	state->all_exact = state->exact && state->rerank_k == 0 &&
 		(search->probes > 0 ? search->probes >= state->meta.lists : search->target_recall >= 1);
+	state->use_copies = search->rerank == RERANK_INDEX && state->layout.has_copies &&
+		state->exact && !state->all_exact;
 	/* with fewer probes set, the lists decide and not the codes */
 	state->width_recall = search->probes > 0 ? Max(search->target_recall, 0.99) :
 		search->target_recall;
 	if (state->query == NULL)
 		return;
 
+	if (state->use_copies)
+	{
+		if (state->copy_query.x == NULL)
+			state->copy_query.x = palloc(sizeof(float) * state->meta.dims);
+		ivf_copy_query(&state->copy_query, (Metric) state->meta.metric, state->meta.dims,
+					   state->query, state->copy_query.x);
+	}
 	if (state->candidates == NULL)
 	{
 		state->candidates_size = INITIAL_CANDIDATES;
@@ -500,7 +543,7 @@ start_scan(IndexScanDesc scan, IvfScanState *state)
 	state->again = false;
 	state->reach = get_float8_infinity();
 	state->gathered = state->handed_out = state->dropped = 0;
-	state->last_distance = -get_float8_infinity();
+	state->last_distance = state->last_low = state->greatest_high = -get_float8_infinity();
 	if (state->layout.has_codes)
 		start_codec(index, state, &search);
 	rank_lists(index, state);
@@ -612,15 +655,63 @@ sift_candidates(IvfScanState *state)
 	state->ncandidates = kept;
 }
 
+/* Where row i of a page of ivfpq has its copy */
+static void
+note_copy(Relation index, const IvfLayout *layout, BlockNumber blkno, Page page, int i,
+		  IvfPlace *place)
+{
+	place->block = InvalidBlockNumber;
+	if (!layout->has_copies)
+		return;
+	place->slot = i % layout->copies_per_page;
+	place->block = ivf_page_copy_blocks(page, layout)[i / layout->copies_per_page];
+	if (unlikely(place->block == InvalidBlockNumber))
+		page_corrupted(index, blkno, "Row %d has no copy.", i + 1);
+}
+
+/* A row for the pool, with the number of its place where that will be wanted. */
+static void
+add_to_pool(IvfScanState *state, double bound, const IvfPlace *place)
+{
+	PlaceNotes *notes = state->notes;
+	ItemPointerData item = place->tid;
+
+	if (state->use_copies)
+	{
+		if (notes->n == notes->size)
+		{
+			notes->size = Max(2 * notes->size, INITIAL_CANDIDATES);
+			notes->places = notes->places == NULL ?
+				MemoryContextAlloc(state->context, sizeof(IvfPlace) * notes->size) :
+				repalloc_huge(notes->places, sizeof(IvfPlace) * notes->size);
+		}
+		ItemPointerSet(&item, (BlockNumber) (notes->n >> PLACE_BITS),
+					   (OffsetNumber) (notes->n & ((1 << PLACE_BITS) - 1)) + 1);
+		notes->places[notes->n++] = *place;
+	}
+	pool_add(state->pool, bound, &item);
+}
+
+/* The place that an item of the pool stands for */
+static inline const IvfPlace *
+noted_place(const IvfScanState *state, const ItemPointerData *item)
+{
+	return &state->notes->places[((Size) ItemPointerGetBlockNumberNoCheck(item) << PLACE_BITS) +
+								 ItemPointerGetOffsetNumberNoCheck(item) - 1];
+}
+
 /* Take row i of a page of ivfpq, whose bound is within reach, as far as is known. */
 static void
 gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, int i,
 		   double bound)
 {
-	ItemPointer tid = ivf_page_tid(page, &state->layout, i);
+	IvfPlace	place;
 
-	if (unlikely(ItemPointerGetBlockNumberNoCheck(tid) == InvalidBlockNumber))
+	place.tid = *ivf_page_tid(page, &state->layout, i);
+	if (unlikely(ItemPointerGetBlockNumberNoCheck(&place.tid) == InvalidBlockNumber))
 		page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
+	if (state->use_copies)
+		note_copy(index, &state->layout, blkno, page, i, &place);
 	if (!state->exact && state->iterative_scan == ITERATIVE_SCAN_STRICT &&
 		bound < state->last_distance)
 	{
@@ -629,7 +720,7 @@ gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, in
 	}
 	if (state->batch->wanted == 0)
 	{
-		pool_add(state->pool, bound, tid);
+		add_to_pool(state, bound, &place);
 		return;
 	}
 	if (state->ncandidates == state->candidates_size)
@@ -643,7 +734,7 @@ gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, in
 		}
 	}
 	state->candidates[state->ncandidates].bound = bound;
-	state->candidates[state->ncandidates++].tid = *tid;
+	state->candidates[state->ncandidates++].place = place;
 }
 
 /* The codec's measure of the batch's reach, for the rows of a page */
@@ -903,7 +994,7 @@ end_batch(IvfScanState *state)
 	{
 		sift_candidates(state);
 		for (int i = 0; i < state->ncandidates; i++)
-			pool_add(state->pool, state->candidates[i].bound, &state->candidates[i].tid);
+			add_to_pool(state, state->candidates[i].bound, &state->candidates[i].place);
 		state->reach = get_float8_infinity();
 		for (int i = 0; i < state->nbatches; i++)
 			state->reach = Min(state->reach, state->batches[i].reach);
@@ -996,17 +1087,137 @@ next_bound(Relation index, IvfScanState *state, double *bound, ItemPointer tid)
 	}
 }
 
-/* The next row of ivfpq in the order of exact distances; false: gather more. */
+/* A row's distance from its value in the table; false: the snapshot sees no such row. */
 static bool
-next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, ItemPointer tid)
+fetch_distance(IndexScanDesc scan, IvfScanState *state, ItemPointer tid, double *distance)
+{
+	const float *value;
+	int			dims = state->meta.dims;
+
+	if (!ivf_rerank_fetch(state->rerank, scan, tid, dims, &value))
+		return false;
+	if (state->meta.metric == METRIC_L2)
+		*distance = row_distance(state, kernel->l2sq(state->query, value, dims), 0);
+	else
+		*distance = row_distance(state, kernel->ip(state->query, value, dims),
+								 state->meta.metric == METRIC_COSINE ?
+								 kernel->normsq(value, dims) : 0);
+	return true;
+}
+
+/* Rows that will soon be wanted from the table, or their copies, into the cache */
+static void
+prefetch_ahead(IndexScanDesc scan, const IvfScanState *state)
+{
+	ItemPointer ahead = pool_ahead(state->pool, PREFETCH_ROW);
+
+	if (ahead != NULL && state->use_copies)
+		ivf_copy_prefetch(scan->indexRelation, &state->layout, noted_place(state, ahead));
+	if (state->use_copies)
+		return;
+	if (ahead != NULL)
+		heap_prefetch_row(scan, ahead);
+	if ((ahead = pool_ahead(state->pool, PREFETCH_PAGE)) != NULL)
+		heap_prefetch_page(scan, ahead);
+}
+
+/*
+ * Of the farthest row handed out only bounds are known, and a row that came late lies
+ * between them: find its distance, too.
+ */
+static void
+find_last_distance(IndexScanDesc scan, IvfScanState *state)
+{
+	/* where the snapshot sees no such row, it was not handed on */
+	(void) fetch_distance(scan, state, &state->last_tid, &state->last_low);
+	state->last_distance = state->last_low;
+}
+
+/*
+ * The row that an item of the pool stands for comes to those with a distance, or
+ * with bounds of it from its copy.
+ */
+static void
+make_exact(IndexScanDesc scan, IvfScanState *state, const ItemPointerData *item)
+{
+	bool		relaxed = state->iterative_scan == ITERATIVE_SCAN_RELAXED;
+	ItemPointerData tid = *item;
+	double		low;
+	double		high;
+	bool		exact = true;
+
+	if (state->use_copies)
+	{
+		const IvfPlace *place = noted_place(state, item);
+
+		tid = place->tid;
+		exact = place->block == InvalidBlockNumber ||
+			!ivf_copy_bounds(scan->indexRelation, &state->layout, place, &state->copy_query,
+							 &low, &high);
+		/* it comes late, or may: which only its distance can tell */
+		if (!exact && !relaxed && low < state->last_distance)
+			exact = high >= state->last_low;
+	}
+	if (exact)
+	{
+		if (!fetch_distance(scan, state, &tid, &low))
+		{
+			/* as if it had been handed out: ivfflat leaves such rows to the executor */
+			state->handed_out++;
+			return;
+		}
+		high = low;
+		if (!relaxed && low < state->last_distance && low >= state->last_low)
+			find_last_distance(scan, state);
+	}
+	if (!relaxed && low < state->last_distance)
+		state->dropped++;
+	else
+		ivf_rerank_put(state->rerank, low, high, &tid);
+}
+
+/*
+ * Take the row with the least bound from those that have a distance, or bounds of it,
+ * to hand it out.  Its place is certain where no row that is still to come may be nearer than
+ * it can be far, and none of those handed out farther than it can be near.
+ */
+static bool
+take_nearest(IvfScanState *state, double *distance, ItemPointer tid)
+{
+	double		high;
+	double		next_low;
+	double		next_high;
+	bool		certain;
+
+	(void) ivf_rerank_pop(state->rerank, distance, &high, tid);
+	certain = *distance == high || isnan(high) ||
+		(*distance >= state->greatest_high &&
+		 !(ivf_rerank_nearest(state->rerank, &next_low, &next_high) && high > next_low));
+	state->greatest_high = Max(state->greatest_high, high);
+	if (!(state->last_distance > (certain ? high : *distance)))
+	{
+		state->last_distance = certain ? high : *distance;
+		state->last_low = *distance;
+		state->last_tid = *tid;
+	}
+	return certain;
+}
+
+/*
+ * The next row of ivfpq in the order of exact distances; false: gather more.  Where
+ * *certain is false, *distance is but a lower bound, and the row's place for the executor to find.
+ */
+static bool
+next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, bool *certain,
+		   ItemPointer tid)
 {
 	for (;;)
 	{
-		const float *value;
 		double		bound;
-		double		exact;
+		double		low;
+		double		high;
 		bool		pending = pool_peek(state->pool, &bound);
-		ItemPointer ahead;
+		ItemPointerData item;
 
 		/* rows beyond the reach are not in the pool, but pending */
 		if (!isinf(state->reach) && (!pending || bound > state->reach))
@@ -1014,12 +1225,15 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, ItemPointe
 			pending = true;
 			bound = state->reach;
 		}
-		if (ivf_rerank_nearest(state->rerank, &exact))
+		if (ivf_rerank_nearest(state->rerank, &low, &high))
 		{
 			if (!pending ||
 				(state->rerank_k > 0 ? state->made_exact >= state->rerank_k :
-				 exact <= bound_distance(state, bound)))
-				return ivf_rerank_pop(state->rerank, distance, tid);
+				 high <= bound_distance(state, bound)))
+			{
+				*certain = take_nearest(state, distance, tid);
+				return true;
+			}
 		}
 		else
 		{
@@ -1030,30 +1244,23 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, ItemPointe
 
 		CHECK_FOR_INTERRUPTS();
 		/* there may be none beyond the reach */
-		if (!next_bound(scan->indexRelation, state, &bound, tid))
+		if (!next_bound(scan->indexRelation, state, &bound, &item))
 			continue;
-		if ((ahead = pool_ahead(state->pool, PREFETCH_ROW)) != NULL)
-			heap_prefetch_row(scan, ahead);
-		if ((ahead = pool_ahead(state->pool, PREFETCH_PAGE)) != NULL)
-			heap_prefetch_page(scan, ahead);
+		prefetch_ahead(scan, state);
 		state->made_exact++;
-		if (!ivf_rerank_fetch(state->rerank, scan, tid, state->meta.dims, &value))
-		{
-			/* as if it had been handed out: ivfflat leaves such rows to the executor */
-			state->handed_out++;
-			continue;
-		}
-		if (state->meta.metric == METRIC_L2)
-			exact = row_distance(state, kernel->l2sq(state->query, value, state->meta.dims), 0);
-		else
-			exact = row_distance(state, kernel->ip(state->query, value, state->meta.dims),
-								 state->meta.metric == METRIC_COSINE ?
-								 kernel->normsq(value, state->meta.dims) : 0);
-		if (state->iterative_scan != ITERATIVE_SCAN_RELAXED && exact < state->last_distance)
-			state->dropped++;
-		else
-			ivf_rerank_put(state->rerank, exact, tid);
+		make_exact(scan, state, &item);
 	}
+}
+
+/* Say what the row is handed out by: the executor puts rows in doubt behind those that are nearer. */
+static void
+report_distance(IndexScanDesc scan, const IvfScanState *state, double distance)
+{
+	/* where a float8 is a pointer, the last one is ours to free */
+	if (!FLOAT8PASSBYVAL && !scan->xs_orderbynulls[0])
+		pfree(DatumGetPointer(scan->xs_orderbyvals[0]));
+	scan->xs_orderbynulls[0] = !state->use_copies;
+	scan->xs_orderbyvals[0] = state->use_copies ? Float8GetDatum(distance) : (Datum) 0;
 }
 
 bool
@@ -1061,6 +1268,7 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
 	double		distance;
+	bool		certain = true;
 	ItemPointerData tid;
 
 	Assert(ScanDirectionIsForward(dir));
@@ -1077,9 +1285,16 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 		if (!enough && next_batch(scan->indexRelation, state))
 			continue;
 
-		if (state->exact ? next_exact(scan, state, &distance, &tid) :
-			next_bound(scan->indexRelation, state, &distance, &tid))
+		if (state->exact)
+		{
+			if (next_exact(scan, state, &distance, &certain, &tid))
+				break;
+		}
+		else if (next_bound(scan->indexRelation, state, &distance, &tid))
+		{
+			state->last_distance = distance;
 			break;
+		}
 		if (!next_batch(scan->indexRelation, state))
 			return false;
 	}
@@ -1087,10 +1302,10 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));
 
 	state->handed_out++;
-	state->last_distance = distance;
 	scan->xs_heaptid = tid;
 	scan->xs_recheck = false;
-	scan->xs_recheckorderby = false;
+	scan->xs_recheckorderby = !certain;
+	report_distance(scan, state, distance);
 	return true;
 }
 

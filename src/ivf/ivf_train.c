@@ -469,9 +469,9 @@ flush_block(IvfTraining *training)
 		training->entries[list].rows++;
 		if (training->code)
 		{
-			ivf_encode_row(&training->codec, (Metric) new->metric,
-						   training->work_centroids + (Size) list * training->codec.work_dim,
-						   row, training->encode_scratch, training->code + VARHDRSZ);
+			ivf_make_row(&training->codec, &training->new_layout, (Metric) new->metric,
+						 training->work_centroids + (Size) list * training->codec.work_dim,
+						 row, training->encode_scratch, training->code + VARHDRSZ);
 			datum = training->code;
 		}
 		ivf_sort_put(training->sort, training->slot, list, datum);
@@ -593,7 +593,8 @@ write_copies(IvfTraining *training)
 	IvfMetaPageData *new = &training->new;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(ivf_sort_desc(), &TTSOpsMinimalTuple);
 	int			max_rows = training->new_layout.max_rows;
-	IvfRow		rows = palloc((Size) max_rows * new->row_size);
+	Size		moved_size = training->new_layout.moved_size;
+	char	   *rows = palloc(max_rows * moved_size);
 	uint32		list = 0;
 	int			n = 0;
 	uint64		written = 0;
@@ -607,7 +608,7 @@ write_copies(IvfTraining *training)
 		if (n > 0 && (!more || next != list || n == max_rows))
 		{
 			VACUUM_DELAY_POINT();
-			if (!ivf_list_append(training->index, new, list, (const char *) rows, n,
+			if (!ivf_list_append(training->index, new, list, rows, n,
 								 IVF_APPEND_COPIES))
 				elog(ERROR, "list %u of a new training generation is frozen", list);
 			n = 0;
@@ -617,8 +618,8 @@ write_copies(IvfTraining *training)
 		if (written++ == training->copied / 2)
 			VECDB_POINT(POINT_TRAIN_HALF);
 		list = next;
-		memcpy(row_at(rows, new->row_size, n++),
-			   VARDATA_ANY(DatumGetByteaPP(slot_getattr(slot, 2, &isnull))), new->row_size);
+		memcpy(rows + n++ * moved_size,
+			   VARDATA_ANY(DatumGetByteaPP(slot_getattr(slot, 2, &isnull))), moved_size);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	pfree(rows);
@@ -658,7 +659,7 @@ copy_rows(IvfTraining *training)
 	training->sort = ivf_sort_begin(sort_mem, NULL);
 	if (codes)
 	{
-		Size		code_size = VARHDRSZ + new->row_size;
+		Size		code_size = VARHDRSZ + training->new_layout.moved_size;
 
 		training->code = palloc0(code_size);
 		SET_VARSIZE(training->code, code_size);
@@ -1032,6 +1033,9 @@ train(IvfTraining *training)
 							  &training->codec))
 			return false;
 		ivf_meta_set_codec(new, &training->codec);
+		if (!ivf_choose_copies(index, new->dims, (Metric) new->metric, &training->codec, WARNING,
+							   &new->copies))
+			return false;
 	}
 	wanted = wanted_lists(index, new);
 	if (!resume && !is_due(index, &training->old, wanted))

@@ -135,6 +135,88 @@ remove_dead(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, int nrows)
 	return n;
 }
 
+/* The COPY page of row i of an exclusively locked LIST page, locked */
+static Buffer
+copies_of_row(IvfVacuum *vac, const IvfLayout *layout, Buffer list, int i, int lockmode)
+{
+	Buffer		buf = ivf_copy_buffer(vac->index, layout, list, i / layout->copies_per_page,
+									  lockmode);
+
+	if (!BufferIsValid(buf))
+		page_corrupted(vac->index, BufferGetBlockNumber(list), "Row %d has no copy.", i + 1);
+	return buf;
+}
+
+/* The copy of row i, for moving it */
+static void
+take_copy(IvfVacuum *vac, const IvfLayout *layout, Buffer list, int i, IvfCopy to)
+{
+	Buffer		buf = copies_of_row(vac, layout, list, i, BUFFER_LOCK_SHARE);
+
+	memcpy(to, ivf_page_copy(BufferGetPage(buf), layout, i % layout->copies_per_page),
+		   layout->copy_size);
+	page_release(buf);
+}
+
+/*
+ * remove_dead() where rows have copies: the last row and its copy take the place of
+ * a dead one in one record, so that each step leaves all rows with theirs.  What lies beyond
+ * the rows on COPY pages is of no interest.
+ */
+static int
+remove_dead_with_copies(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, int nrows)
+{
+	const IvfLayout *layout = layout_of(vac, lists);
+	Page		page = BufferGetPage(buf);
+	char	   *row = palloc(layout->row_size);
+	IvfCopy		copy = palloc(layout->copy_size);
+
+	for (int i = 0; i < nrows; i++)
+	{
+		PageEdit	edit;
+		Buffer		copies = InvalidBuffer;
+		int			removed = 1;
+		int			last;
+
+		if (!row_is_dead(vac, lists, page, i))
+			continue;
+		for (last = nrows - 1; last > i && row_is_dead(vac, lists, page, last); last--)
+			removed++;
+		if (last > i)
+		{
+			take_copy(vac, layout, buf, last, copy);
+			ivf_page_get_row(page, layout, last, row);
+			copies = copies_of_row(vac, layout, buf, i, BUFFER_LOCK_EXCLUSIVE);
+		}
+
+		page_edit_begin(&edit, vac->index, false);
+		page = page_edit_add(&edit, buf, false);
+		if (BufferIsValid(copies))
+		{
+			ivf_page_put_row(page, layout, i, row);
+			memcpy(ivf_page_copy(page_edit_add(&edit, copies, false), layout,
+								 i % layout->copies_per_page), copy, layout->copy_size);
+			last--;
+		}
+		nrows = BufferIsValid(copies) ? last + 1 : i;
+		ivf_page_set_rows(page, layout, nrows);
+		/* an empty page is anybody's again */
+		if (drop_copies(lists, page))
+			IvfPageGetOpaque(page)->flags &= ~IVF_PAGE_COPIES;
+		if (lists == NULL || lists->closed)
+			IvfPageGetOpaque(page)->flags |= IVF_PAGE_FROZEN;
+		page_edit_commit(&edit);
+		page = BufferGetPage(buf);
+		if (BufferIsValid(copies))
+			page_release(copies);
+		if (vac->callback != NULL)
+			vac->stats->tuples_removed += removed;
+	}
+	pfree(row);
+	pfree(copy);
+	return nrows;
+}
+
 /*
  * Remove the dead rows of a LIST page and count what is left.  lists is NULL
  * for a page of the retired generation, whose rows count nowhere.
@@ -162,7 +244,8 @@ vacuum_list_page(IvfVacuum *vac, VacuumLists *lists, BlockNumber blkno, Buffer b
 			 */
 			page_relock(buf, BUFFER_LOCK_EXCLUSIVE);
 			nrows = ivf_page_rows(vac->index, blkno, page, layout);
-			nrows = remove_dead(vac, lists, buf, nrows);
+			nrows = layout->has_copies ? remove_dead_with_copies(vac, lists, buf, nrows) :
+				remove_dead(vac, lists, buf, nrows);
 			break;
 		}
 	}
@@ -240,13 +323,39 @@ vacuum_page(IvfVacuum *vac, BlockNumber blkno)
 	}
 }
 
+/* Free the COPY pages of an empty LIST page; it and its predecessor are exclusively locked. */
+static void
+free_copies(IvfVacuum *vac, const IvfLayout *layout, Buffer prev, Buffer list)
+{
+	for (int k = 0; k < (layout->has_copies ? layout->copy_pages : 0); k++)
+	{
+		PageEdit	edit;
+		Buffer		buf;
+
+		if (ivf_page_copy_blocks(BufferGetPage(list), layout)[k] == BufferGetBlockNumber(prev))
+			page_corrupted(vac->index, BufferGetBlockNumber(list),
+						   "The page names its predecessor as its copies.");
+		buf = ivf_copy_buffer(vac->index, layout, list, k, BUFFER_LOCK_EXCLUSIVE);
+		if (!BufferIsValid(buf))
+			continue;
+		page_edit_begin(&edit, vac->index, false);
+		ivf_page_copy_blocks(page_edit_add(&edit, list, false), layout)[k] = InvalidBlockNumber;
+		page_init(page_edit_add(&edit, buf, true), IVF_SPECIAL_SIZE, VECDB_PAGE_FREE);
+		page_edit_commit(&edit);
+		RecordFreeIndexPage(vac->index, BufferGetBlockNumber(buf));
+		page_release(buf);
+		vac->stats->pages_deleted++;
+		vac->stats->pages_free++;
+	}
+}
+
 /*
  * Take the exclusively locked, empty page "buf" out of its chain; prev is its
- * predecessor, exclusively locked, too.  CONT pages go first, one record
+ * predecessor, exclusively locked, too.  CONT and COPY pages go first, one record
  * each, so that at no moment a page belongs to nothing.
  */
 static void
-unlink_page(IvfVacuum *vac, Buffer prev, Buffer buf)
+unlink_page(IvfVacuum *vac, const IvfLayout *layout, Buffer prev, Buffer buf)
 {
 	BlockNumber blkno = BufferGetBlockNumber(buf);
 	BlockNumber cont;
@@ -276,6 +385,8 @@ unlink_page(IvfVacuum *vac, Buffer prev, Buffer buf)
 		vac->stats->pages_deleted++;
 		vac->stats->pages_free++;
 	}
+
+	free_copies(vac, layout, prev, buf);
 
 	opaque = IvfPageGetOpaque(BufferGetPage(buf));
 	page_edit_begin(&edit, vac->index, false);
@@ -338,7 +449,7 @@ vacuum_chain(IvfVacuum *vac, VacuumLists *lists, uint32 list)
 							   opaque->next_seq, list);
 			if (ivf_page_rows(vac->index, opaque->next, nextpage, &lists->layout) == 0)
 			{
-				unlink_page(vac, buf, next);
+				unlink_page(vac, &lists->layout, buf, next);
 				removed = true;
 			}
 			page_release(next);

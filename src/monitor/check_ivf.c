@@ -4,7 +4,7 @@
  *	  The index verifier's part for IVF: metapage, directory, centroids,
  *	  chains of list pages, rows, and pages that belong to nothing.
  *
- * I1 .. I12 are the invariants of ivf/README.md.  The walk goes from the
+ * I1 .. I14 are the invariants of ivf/README.md.  The walk goes from the
  * metapage to the extents, from each directory entry along its chain, and
  * ticks off every block it reaches; one pass over the rest finds what is
  * free, what is lost, and what is broken.
@@ -61,7 +61,8 @@ typedef struct IvfView
 	uint32		centroid_list;	/* whose centroid is in centroid ... */
 	float	   *centroid;		/* ... in the codec's space */
 	float	   *scratch;
-	char	   *code;			/* a row */
+	char	   *code;			/* a row, moved_size bytes */
+	char	   *copies;			/* of the rows of one LIST page */
 } IvfView;
 
 typedef struct IvfCheck
@@ -587,9 +588,132 @@ check_long_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	}
 }
 
+/* What is wrong with COPY page number k of a LIST page; NULL: nothing. */
+static const char *
+copy_page_flaw(IvfCheck *ivf, BlockNumber owner, char *page, BlockNumber blkno, int k, char *image)
+{
+	PageVerdict verdict;
+
+	if (!check_block_exists(ivf->check, blkno))
+		return "the index ends before it";
+	if (!check_read(ivf->check, blkno, image, &verdict))
+		return "it cannot be read";
+	if (verdict != PAGE_OK || IvfPageKind(image) != IVF_PAGE_COPY)
+		return "it is not a sound copy page";
+	if (!ivf_is_copy_page(image, &ivf->view->layout, IvfPageGetOpaque(page), owner, k))
+		return "it says it belongs to another page, or its content has another length";
+	return NULL;
+}
+
 /*
- * The rows of a LIST page of ivfpq (I5, I6).  What is compared with the heap
- * is the view and the list, in the upper half, and a hash of factors and code.
+ * Read the COPY pages of a LIST page into view->copies (I14); page is the LIST page's
+ * image, which is read again when it changes meanwhile.  False: the page has
+ * left the list, or there was a finding.
+ */
+static bool
+read_copies(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
+{
+	Check	   *check = ivf->check;
+	IvfLayout  *layout = &ivf->view->layout;
+	IvfPageOpaqueData opaque = *IvfPageGetOpaque(page);
+	PGAlignedBlock image;
+	PGAlignedBlock again;
+
+	for (int look = 0; look < MAX_LOOKS; look++)
+	{
+		BlockNumber *blocks = ivf_page_copy_blocks(page, layout);
+		int			rows = Min(IvfPageGetOpaque(page)->rows, layout->max_rows);
+		const char *flaw = NULL;
+		PageVerdict verdict;
+		int			k;
+
+		for (k = 0; k < layout->copy_pages; k++)
+		{
+			if (blocks[k] == InvalidBlockNumber)
+			{
+				if (k * layout->copies_per_page >= rows)
+					continue;
+				flaw = "there is none";
+				break;
+			}
+			if ((flaw = copy_page_flaw(ivf, blkno, page, blocks[k], k, image.data)) != NULL)
+				break;
+			memcpy(ivf->view->copies + (Size) k * layout->copies_per_page * layout->copy_size,
+				   IvfPageContent(image.data), layout->copies_per_page * layout->copy_size);
+		}
+
+		/* has anybody been here meanwhile? */
+		if (!check->strict)
+		{
+			if (!check_read(check, blkno, again.data, &verdict))
+				return false;
+			if (verdict != PAGE_OK || IvfPageKind(again.data) != IVF_PAGE_LIST ||
+				IvfPageGetOpaque(again.data)->list != list ||
+				IvfPageGetOpaque(again.data)->generation != opaque.generation ||
+				IvfPageGetOpaque(again.data)->seq != opaque.seq ||
+				IvfPageUsed(again.data) != layout->end)
+				return false;	/* the page has left the list */
+			if (IvfPageGetOpaque(again.data)->rows != IvfPageGetOpaque(page)->rows ||
+				memcmp(IvfPageContent(again.data), IvfPageContent(page), layout->end) != 0)
+			{
+				memcpy(page, again.data, BLCKSZ);
+				continue;
+			}
+		}
+
+		for (int i = 0; i < layout->copy_pages; i++)
+			if (blocks[i] != InvalidBlockNumber && check_block_exists(check, blocks[i]))
+			{
+				if (is_reached(ivf, blocks[i]))
+					flaw = flaw ? flaw : "another page has it, too";
+				set_reached(ivf, blocks[i]);
+			}
+		if (flaw == NULL)
+			return true;
+		check_report(check, CHECK_CORRUPTION, "row_copy", blkno, CHECK_NO_ITEM,
+					 "Copy page %d of the page, block %u: %s.", Min(k, layout->copy_pages - 1) + 1,
+					 blocks[Min(k, layout->copy_pages - 1)], flaw);
+		return false;
+	}
+	check_report(check, CHECK_NOTE, "chain_busy", blkno, CHECK_NO_ITEM,
+				 "The page changed %d times while it was read: its copies were not checked.", MAX_LOOKS);
+	ivf->complete = false;
+	return false;
+}
+
+/* A copy of a row (I14): its TID, and numbers that can be true. */
+static void
+check_copy(IvfCheck *ivf, BlockNumber blkno, int i, const ItemPointerData *tid, const IvfCopyData *copy)
+{
+	if (!ItemPointerEquals(unconstify(ItemPointerData *, tid), unconstify(ItemPointerData *, &copy->tid)))
+		check_report(ivf->check, CHECK_CORRUPTION, "row_copy", blkno, i + 1,
+					 "The row's copy is of (%u,%u), but the row points to (%u,%u).",
+					 ItemPointerGetBlockNumberNoCheck(&copy->tid),
+					 ItemPointerGetOffsetNumberNoCheck(&copy->tid),
+					 ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid));
+	if (!isfinite(copy->scale) || !(copy->scale > 0) || !(copy->error >= 0) || copy->unused != 0)
+		check_report(ivf->check, CHECK_CORRUPTION, "row_copy", blkno, i + 1,
+					 "The row's copy has scale %g, error %g and %x, which is unused.",
+					 copy->scale, copy->error, copy->unused);
+}
+
+/* Hash of a row as it moves, without its TIDs: code and copy */
+static uint32
+hash_row(const IvfLayout *layout, const char *row)
+{
+	uint32		hash = hash_bytes((const unsigned char *) row + sizeof(ItemPointerData),
+								  layout->row_size - sizeof(ItemPointerData));
+
+	if (layout->has_copies)
+		hash = hash_combine(hash, hash_bytes((const unsigned char *) row + layout->copy_at +
+											 sizeof(ItemPointerData),
+											 layout->copy_size - sizeof(ItemPointerData)));
+	return hash;
+}
+
+/*
+ * The rows of a LIST page of ivfpq (I5, I6, I14).  What is compared with the heap
+ * is the view and the list, in the upper half, and a hash of factors, code and copy.
  */
 #define VIEW_SHIFT	63
 #define LIST_MASK	0x7FFFFFFF
@@ -610,6 +734,8 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 					 opaque->rows, layout->max_rows, (int) IvfPageUsed(page), layout->end);
 		return;
 	}
+	if (layout->has_copies && !read_copies(ivf, list, blkno, page))
+		return;
 	for (int i = 0; i < opaque->rows && !check->full; i++)
 	{
 		ItemPointerData tid = *ivf_page_tid(page, layout, i);
@@ -620,6 +746,13 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 
 		/* TID, norm, factors, code */
 		ivf_page_get_row(page, layout, i, view->code);
+		if (layout->has_copies)
+		{
+			IvfCopy		copy = (IvfCopy) (view->code + layout->copy_at);
+
+			memcpy(copy, view->copies + (Size) i * layout->copy_size, layout->copy_size);
+			check_copy(ivf, blkno, i, &tid, copy);
+		}
 		memcpy(factors, view->code + layout->row_size - codec_record_size(&layout->codec),
 			   sizeof(float) * layout->codec.nfactors);
 		for (int j = 0; j < layout->codec.nfactors; j++)
@@ -640,9 +773,7 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 		if (are_copies(ivf, page))
 			continue;
 		check_row(check, &tid, (uint64) (view - ivf->views) << VIEW_SHIFT | (uint64) list << 32 |
-				  hash_bytes((unsigned char *) view->code + sizeof(ItemPointerData),
-							 layout->row_size - sizeof(ItemPointerData)),
-				  blkno, i + 1);
+				  hash_row(layout, view->code), blkno, i + 1);
 	}
 }
 
@@ -733,7 +864,9 @@ check_code_state(IvfCheck *ivf)
 	view->centroid_list = PG_UINT32_MAX;
 	view->centroid = palloc(sizeof(float) * view->codec.work_dim);
 	view->scratch = palloc(ivf_encode_scratch(&view->codec));
-	view->code = palloc(meta->row_size);
+	view->code = palloc(view->layout.moved_size);
+	view->copies = palloc_extended((Size) view->layout.copy_pages * view->layout.copies_per_page *
+								   view->layout.copy_size + 1, MCXT_ALLOC_HUGE);
 	ivf->row = palloc(IVF_ROW_HEAD + sizeof(float) * ivf->meta.dims);
 	return true;
 }
@@ -1086,6 +1219,13 @@ is_newcomer(IvfCheck *ivf, const IvfView *view, BlockNumber blkno, char *image)
 		return true;
 	if (opaque.trailer.kind == IVF_PAGE_LIST)
 		return joined_late(ivf, view, blkno, &opaque);
+	if (opaque.trailer.kind == IVF_PAGE_COPY)
+		return check_block_exists(ivf->check, opaque.next) &&
+			check_read(ivf->check, opaque.next, page.data, &verdict) &&
+			verdict == PAGE_OK && IvfPageKind(page.data) == IVF_PAGE_LIST &&
+			IvfPageUsed(page.data) == view->layout.end &&
+			opaque.next_seq < view->layout.copy_pages &&
+			ivf_page_copy_blocks(page.data, &view->layout)[opaque.next_seq] == blkno;
 	if (opaque.trailer.kind != IVF_PAGE_CONT)
 		return false;
 
@@ -1308,10 +1448,9 @@ ivf_matches(Check *check, Datum value, uint64 hash)
 		view->centroid_list = list;
 	}
 	(void) ivf_form_row((Metric) ivf->meta.metric, ivf->meta.dims, value, &tid, ivf->row);
-	ivf_encode_row(&view->codec, (Metric) ivf->meta.metric, view->centroid, ivf->row,
-				   view->scratch, view->code);
-	return (uint32) hash == hash_bytes((unsigned char *) view->code + sizeof(ItemPointerData),
-									   view->meta.row_size - sizeof(ItemPointerData));
+	ivf_make_row(&view->codec, &view->layout, (Metric) ivf->meta.metric, view->centroid, ivf->row,
+				 view->scratch, view->code);
+	return (uint32) hash == hash_row(&view->layout, view->code);
 }
 
 /* As check_ivf_method.fingerprint and matches have it: the latter for ivfpq only. */

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "hnsw/hnsw_page.h"
 #include "ivf/ivf_private.h"
+#include "kernel/kernel.h"
 #include "monitor/monitor.h"
 
 /* Elements of a value that ivf_page_items() shows */
@@ -31,6 +32,7 @@ VECDB_FUNCTION(ivf_page_info);
 VECDB_FUNCTION(ivf_list_info);
 VECDB_FUNCTION(ivf_page_items);
 VECDB_FUNCTION(ivf_code_items);
+VECDB_FUNCTION(ivf_copy_items);
 
 /* A sound page of an IVF index, of that kind unless kind < 0. */
 static Page
@@ -54,7 +56,7 @@ ivf_kind_name(uint8 kind)
 		[VECDB_PAGE_FREE] = "free",[IVF_PAGE_META] = "meta",
 		[IVF_PAGE_DIR] = "directory",[IVF_PAGE_CENT] = "centroid",
 		[IVF_PAGE_LIST] = "list",[IVF_PAGE_CONT] = "continuation",
-		[IVF_PAGE_CODEC] = "codec",[IVF_PAGE_GROUP] = "group"
+		[IVF_PAGE_CODEC] = "codec",[IVF_PAGE_GROUP] = "group",[IVF_PAGE_COPY] = "copy"
 	};
 
 	return kind < lengthof(names) ? names[kind] : "unknown";
@@ -198,6 +200,7 @@ ivf_page_info(PG_FUNCTION_ARGS)
 	IvfPageOpaque opaque = IvfPageGetOpaque(page);
 	bool		list = opaque->trailer.kind == IVF_PAGE_LIST;
 	bool		cont = opaque->trailer.kind == IVF_PAGE_CONT;
+	bool		owned = cont || opaque->trailer.kind == IVF_PAGE_COPY;
 	Datum		values[9];
 	bool		nulls[9] = {0};
 
@@ -206,13 +209,13 @@ ivf_page_info(PG_FUNCTION_ARGS)
 	values[2] = Int64GetDatum((int64) opaque->list);
 	values[3] = Int64GetDatum((int64) opaque->generation);
 	values[4] = Int64GetDatum((int64) opaque->seq);
-	nulls[2] = nulls[3] = nulls[4] = !list && !cont;
+	nulls[2] = nulls[3] = nulls[4] = !list && !owned;
 	values[5] = block_datum(opaque->next, &nulls[5]);
 	nulls[5] |= !list;
 	values[6] = Int64GetDatum((int64) opaque->next_seq);
 	nulls[6] = !list;
 	values[7] = block_datum(opaque->next, &nulls[7]);
-	nulls[7] |= !cont;
+	nulls[7] |= !owned;
 	values[8] = block_datum(opaque->cont, &nulls[8]);
 	nulls[8] |= !list && !cont;
 	PG_RETURN_DATUM(monitor_record(fcinfo, values, nulls));
@@ -352,6 +355,47 @@ ivf_code_items(PG_FUNCTION_ARGS)
 		nulls[3] = !layout.has_norms;
 		values[3] = Float4GetDatum(layout.has_norms ? *ivf_page_norms(page, &layout, i) : 0);
 		values[4] = PointerGetDatum(code);
+		monitor_put_row(fcinfo, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * ivf_copy_items(page bytea, dims integer): the places of a copy page.  How many
+ * of them are in use only the list page that owns it can tell.
+ */
+Datum
+ivf_copy_items(PG_FUNCTION_ARGS)
+{
+	Page		page = ivf_page_from_bytea(PG_GETARG_BYTEA_PP(0), IVF_PAGE_COPY, "copy");
+	int			dims = PG_GETARG_INT32(1);
+	int			n;
+
+	if (dims < 1 || dims > IVF_COPY_MAX_DIMS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dims is %d, but copies have 1 to %d dimensions", dims, IVF_COPY_MAX_DIMS),
+				 errhint("Take it from ivf_metapage_info() of block 0.")));
+	n = IvfPageUsed(page) / ivf_copy_size(dims);
+
+	monitor_begin_rows(fcinfo);
+	for (int i = 0; i < n; i++)
+	{
+		IvfCopy		copy = (IvfCopy) (IvfPageContent(page) + i * ivf_copy_size(dims));
+		int			shown = Min(dims, SHOWN_ELEMENTS);
+		float		first[SHOWN_ELEMENTS];
+		Datum		elements[SHOWN_ELEMENTS];
+		Datum		values[5];
+		bool		nulls[5] = {0};
+
+		kernel->half_unpack(copy->half, copy->scale, shown, first);
+		for (int j = 0; j < shown; j++)
+			elements[j] = Float4GetDatum(first[j]);
+		values[0] = Int32GetDatum(i + 1);
+		values[1] = PointerGetDatum(&copy->tid);
+		values[2] = Float4GetDatum(copy->scale);
+		values[3] = Float4GetDatum(copy->error);
+		values[4] = floats_datum(elements, shown);
 		monitor_put_row(fcinfo, values, nulls);
 	}
 	return (Datum) 0;

@@ -37,7 +37,7 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 {
 	static const char *const names[] = {"pages_free", "pages_meta",
 	"pages_directory", "pages_centroids", "pages_list", "pages_continuation",
-	"pages_codec", "pages_group"};
+	"pages_codec", "pages_group", "pages_copy"};
 	BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
 	uint64		pages[lengthof(names)] = {0};
@@ -90,13 +90,14 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 						  meta->code_parts, meta->code_seed);
 	put(fcinfo, "rows_now", rows);
 	for (int i = 0; i < lengthof(names); i++)
-		if ((i != IVF_PAGE_CODEC || meta->codec != CODEC_NONE) &&
+		if ((i < IVF_PAGE_CODEC || i == IVF_PAGE_GROUP || meta->codec != CODEC_NONE) &&
 			(i != IVF_PAGE_GROUP || meta->groups > 0))
 			put(fcinfo, names[i], pages[i]);
 	if (meta->codec != CODEC_NONE && rows > 0)
 	{
 		uint64		directory = pages[IVF_PAGE_DIR] + pages[IVF_PAGE_CENT];
-		uint64		others = nblocks - pages[IVF_PAGE_LIST] - pages[IVF_PAGE_CODEC] - directory;
+		uint64		others = nblocks - pages[IVF_PAGE_LIST] - pages[IVF_PAGE_CODEC] -
+			pages[IVF_PAGE_COPY] - directory;
 		double		share = (double) BLCKSZ / rows;
 
 		/* all bytes of the index, by what they are for */
@@ -107,6 +108,7 @@ ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *me
 		put(fcinfo, "row_bytes_empty", share * pages[IVF_PAGE_LIST] - meta->row_size);
 		put(fcinfo, "row_bytes_centroids", share * directory);
 		put(fcinfo, "row_bytes_codec", share * pages[IVF_PAGE_CODEC]);
+		put(fcinfo, "row_bytes_copies", share * pages[IVF_PAGE_COPY]);
 		put(fcinfo, "row_bytes_others", share * others);
 	}
 	put(fcinfo, "pages_list_empty", empty);
@@ -167,6 +169,7 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 	{
 		put(fcinfo, "code_bits", meta.code_bits);
 		put(fcinfo, "code_bytes", meta.row_size - sizeof(ItemPointerData));
+		put(fcinfo, "copy_bytes", meta.copies ? ivf_copy_size(meta.dims) : 0);
 		put(fcinfo, "code_error", meta.code_error);
 		put(fcinfo, "quantisation_error", meta.quantisation_error);
 		if (meta.generation > 0)

@@ -24,14 +24,16 @@ our @OPCLASSES = (
 	{ name => 'vector_ip_ops', op => '<#>', indexed => 'v IS NOT NULL' },
 	{ name => 'vector_cosine_ops', op => '<=>', indexed => 'vector_norm(v) > 0' });
 
-# The access method under test, and what differs between them.
+# The access method under test, and what differs between them. With copies ivfpq has rerank = index.
 our $am = 'ivfflat';
+our $copies = 0;
 
-# Run a test of this folder for one access method.
+# Run a test of this folder for one access method; copies => 1: see above.
 sub test_method
 {
-	my ($method, $name) = @_;
+	my ($method, $name, %opt) = @_;
 	$am = $method;
+	$copies = $opt{copies} // 0;
 	push @OPCLASSES, { name => 'vector_l1_ops', op => '<+>', indexed => 'v IS NOT NULL' } if $am eq 'hnsw';
 	my $done = do "$FindBin::RealBin/../perl/$name.pm";
 	die $@ if $@;
@@ -46,11 +48,17 @@ sub with
 {
 	my ($lists, $n) = @_;
 	my $codes = $am eq 'ivfpq' && defined $n ? ', ' . $quantizers[ $n % @quantizers ] : '';
+	$codes .= ', rerank = index' if $copies;
 	return $am eq 'hnsw' ? '' : "WITH (lists = $lists$codes)";
 }
 
 # The settings of a search that misses nothing, and of one that reads $n lists, or visits some nodes.
-sub exhaustive { return $am eq 'hnsw' ? 'SET vecdb.target_recall = 1' : "SET $am.probes = 32768"; }
+sub exhaustive
+{
+	# who wants all rows by bounds gets them from the table; so many at a time, from copies
+	return "SET $am.probes = 32768; SET $am.rerank_k = 2147483647" if $copies;
+	return $am eq 'hnsw' ? 'SET vecdb.target_recall = 1' : "SET $am.probes = 32768";
+}
 
 sub effort
 {

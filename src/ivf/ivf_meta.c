@@ -343,6 +343,7 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 void
 ivf_meta_read(Relation index, IvfMetaPageData *meta)
 {
+	int			dims = TupleDescAttr(RelationGetDescr(index), 0)->atttypmod;
 	Buffer		buf = page_read(index, IVF_META_BLOCK, BUFFER_LOCK_SHARE,
 								IVF_SPECIAL_SIZE);
 	Page		page = BufferGetPage(buf);
@@ -358,6 +359,8 @@ ivf_meta_read(Relation index, IvfMetaPageData *meta)
 	flaw = ivf_meta_flaw(meta, RelationGetNumberOfBlocks(index));
 	if (flaw == NULL && (meta->codec != CODEC_NONE) != ivf_has_codes(index))
 		flaw = "The codec does not fit the access method.";
+	if (flaw == NULL && dims >= 0 && meta->dims != dims)
+		flaw = "The number of dimensions is not the column's.";
 	if (flaw)
 		page_corrupted(index, IVF_META_BLOCK, "%s", flaw);
 }

@@ -1067,6 +1067,12 @@ extend_reach(Relation index, IvfScanState *state)
 	state->extended = true;
 	for (uint32 i = batch->first; i < batch->end; i++)
 		visit_list(index, state, state->lists_visited[i]);
+
+	/*
+	 * Rows that were inserted meanwhile, and are nearer, may have lowered the reach below
+	 * what it was: up to there the pool has had all rows, and must not get them again.
+	 */
+	batch->reach = Max(batch->reach, state->beyond);
 	end_batch(state);
 }
 

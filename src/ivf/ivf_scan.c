@@ -148,7 +148,9 @@ typedef struct IvfScanState
 	bool		extended;		/* ... and it was too little */
 	Candidate  *candidates;
 	int			candidates_size;
+	int			max_candidates; /* of work_mem */
 	int			ncandidates;
+	bool		reach_is_fixed; /* there were more: the pool has them */
 	double	   *nearest_estimates;	/* batch->wanted of them; a heap, farthest first */
 	int			nestimates;
 	Codec		codec;			/* ivfpq: of this scan, see start_codec() */
@@ -450,6 +452,7 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 		state->candidates_size = INITIAL_CANDIDATES;
 		state->candidates = palloc(sizeof(Candidate) * state->candidates_size);
 		state->nearest_estimates = palloc(sizeof(double) * SECOND_REACH);
+		state->max_candidates = (int) Min((Size) work_mem * 1024 / sizeof(Candidate), INT_MAX / 4);
 	}
 	state->first_reach = state->all_exact || state->rerank_k > LEAST_REACH ? 0 :
 		Max(ivf_reach_rows(index, &state->meta), LEAST_REACH);
@@ -700,6 +703,15 @@ noted_place(const IvfScanState *state, const ItemPointerData *item)
 								 ItemPointerGetOffsetNumberNoCheck(item) - 1];
 }
 
+/* What was within the reach when it was taken goes to the pool. */
+static void
+pass_candidates(IvfScanState *state)
+{
+	for (int i = 0; i < state->ncandidates; i++)
+		add_to_pool(state, state->candidates[i].bound, &state->candidates[i].place);
+	state->ncandidates = 0;
+}
+
 /* Take row i of a page of ivfpq, whose bound is within reach, as far as is known. */
 static void
 gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, int i,
@@ -718,7 +730,7 @@ gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, in
 		state->dropped++;
 		return;
 	}
-	if (state->batch->wanted == 0)
+	if (state->batch->wanted == 0 || state->reach_is_fixed)
 	{
 		add_to_pool(state, bound, &place);
 		return;
@@ -726,6 +738,16 @@ gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, in
 	if (state->ncandidates == state->candidates_size)
 	{
 		sift_candidates(state);
+		if (state->ncandidates > state->max_candidates / 2)
+		{
+			/* codes that tell so little: the pool knows what to do with many rows */
+			pass_candidates(state);
+			state->reach_is_fixed = true;
+			/* else it is for the next reading: its own estimate has lowered the reach */
+			if (bound <= state->batch->reach)
+				add_to_pool(state, bound, &place);
+			return;
+		}
 		if (state->ncandidates > state->candidates_size / 2)
 		{
 			state->candidates_size *= 2;
@@ -806,7 +828,7 @@ gather_codes(Relation index, IvfScanState *state, BlockNumber blkno, Page page, 
 				bound = (bound / 2 - 1) * norm;
 			if (bound > state->batch->reach)
 				continue;
-			if (state->batch->wanted > 0)
+			if (state->batch->wanted > 0 && !state->reach_is_fixed)
 			{
 				double		estimate = codec_estimate(&state->coded, ivf_page_codes(page, layout), i,
 													  bounds[below[j]]);
@@ -928,6 +950,7 @@ begin_batch(IvfScanState *state, ScanBatch *batch, int wanted, bool again)
 	batch->wanted = wanted;
 	batch->reach = get_float8_infinity();
 	state->ncandidates = state->nestimates = 0;
+	state->reach_is_fixed = false;
 }
 
 /*
@@ -993,8 +1016,7 @@ end_batch(IvfScanState *state)
 	if (state->batch != NULL)
 	{
 		sift_candidates(state);
-		for (int i = 0; i < state->ncandidates; i++)
-			add_to_pool(state, state->candidates[i].bound, &state->candidates[i].place);
+		pass_candidates(state);
 		state->reach = get_float8_infinity();
 		for (int i = 0; i < state->nbatches; i++)
 			state->reach = Min(state->reach, state->batches[i].reach);

@@ -106,6 +106,9 @@ typedef struct PlaceNotes
 /* In the pool a place's number stands for the TID. */
 #define PLACE_BITS		15
 
+/* of a list in the ranking, at least; it grows as lists are ranked */
+#define LIST_BYTES		16
+
 /* each doubles what was visited */
 #define MAX_BATCHES		34
 
@@ -197,7 +200,8 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	state->context = context;
 	state->pool = pool_create((Size) work_mem * 1024);
 	state->groups = pool_create((Size) work_mem * 1024);
-	state->lists = pool_create((Size) work_mem * 1024);
+	/* lists come in many small batches (open_groups()), each of which would spill to a sort of its own */
+	state->lists = pool_create(Max((Size) work_mem * 1024, (Size) LIST_BYTES * VECDB_MAX_LISTS));
 	if (ivf_has_codes(index))
 	{
 		state->rerank = ivf_rerank_create();
@@ -424,8 +428,11 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 	state->query_norm = sqrt(state->query ?
 							 kernel->normsq_double(state->query, state->meta.dims) : 0);
 	/* no direction: all rows are as far away (cosine: NaN) as each other */
-	if (state->meta.metric != METRIC_L2 && !(state->query_norm > 0))
+	if (state->meta.metric != METRIC_L2 && !(state->query_norm > 0) && state->query)
+	{
+		pfree(state->query);
 		state->query = NULL;
+	}
 	state->exact = search->rerank != RERANK_NONE && state->query != NULL;
 	state->rerank_k = state->exact ? search->rerank_k : 0;
 	state->made_exact = 0;

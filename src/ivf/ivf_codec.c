@@ -306,8 +306,13 @@ ivf_learn_end(const IvfLearning *learning, Codec *codec, int number, int partici
 	void	   *memory;
 
 	for (int list = number; list < learning->lists; list += participants)
+	{
+		/* of opq dims^2 steps each; the others' are few */
+		if (codec->kind == CODEC_OPQ || list % 64 == 0)
+			learning->interrupt(NULL);
 		codec_transform(codec, learning->centroids + (Size) list * learning->dims,
 						learning->work_centroids + (Size) list * codec->work_dim);
+	}
 	if (parts == 0)
 		return;
 	memory = palloc_extended(codec_train_memory(codec, learning->n) + 64, MCXT_ALLOC_HUGE);

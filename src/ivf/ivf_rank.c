@@ -202,6 +202,34 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 		pfree(all);
 }
 
+/*
+ * Read all of it.  The cache is some MB and not ours to keep until it is complete: an
+ * error, or a cancel, must not leave it behind in rd_indexcxt.
+ */
+static void
+fill(Relation index, const IvfMetaPageData *meta, IvfCache *cache, char *codec_memory)
+{
+	PG_TRY();
+	{
+		if (meta->codec != CODEC_NONE)
+		{
+			Size		floats = codec_state_floats(&cache->codec);
+
+			if (floats > 0)
+				ivf_code_state_read(index, meta, floats, cache->codec.state);
+			codec_attach(&cache->codec, cache->codec.state, codec_memory);
+		}
+		if (meta->generation > 0)
+			fill_centroids(index, meta, cache);
+	}
+	PG_CATCH();
+	{
+		pfree(cache);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 static const IvfCache *
 cached(Relation index, const IvfMetaPageData *meta)
 {
@@ -231,20 +259,7 @@ cached(Relation index, const IvfMetaPageData *meta)
 	cache = (IvfCache *) memory;
 	*cache = plan;
 
-	/*
-	 * not ours to keep until it is complete: an error leaves it to
-	 * rd_indexcxt
-	 */
-	if (meta->codec != CODEC_NONE)
-	{
-		Size		floats = codec_state_floats(&cache->codec);
-
-		if (floats > 0)
-			ivf_code_state_read(index, meta, floats, cache->codec.state);
-		codec_attach(&cache->codec, cache->codec.state, codec_memory_at);
-	}
-	if (meta->generation > 0)
-		fill_centroids(index, meta, cache);
+	fill(index, meta, cache, codec_memory_at);
 	index->rd_amcache = cache;
 	return cache;
 }

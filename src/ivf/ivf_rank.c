@@ -64,6 +64,8 @@ typedef struct IvfCache
 #define RANK_ALL_MAX	16384
 /* fewer lists are ranked by floats: exactly, and as quickly */
 #define ROUGH_FROM_LISTS	64
+/* queries to try whether rough distances will do */
+#define ROUGH_TRIES			8
 
 /* Rough distances do not tell which of so many centroids is the nearest. */
 #define NEAREST_ROUGH		8
@@ -78,15 +80,21 @@ take(char **at, Size bytes)
 	return start;
 }
 
-/* Places of the parts of a cache that begins at at (counted from NULL: how much it takes). */
+/*
+ * Places of the parts of a cache that begins at start (NULL: how much it takes).
+ * may_be_rough: false where that was tried, and tells too little.
+ */
 static Size
-lay_out(const IvfMetaPageData *meta, IvfCache *cache, char *start, char **codec_memory_at)
+lay_out(const IvfMetaPageData *meta, bool may_be_rough, IvfCache *cache, char *start,
+		char **codec_memory_at)
 {
 	Size		dims = meta->dims;
 	Size		plain_bytes = sizeof(float) * dims * meta->lists;
 	Size		stride = rough_stride(meta->dims);
-	bool		rough = meta->generation > 0 && meta->dims >= ROUGH_FROM_DIM &&
+	bool		rough = may_be_rough && meta->generation > 0 && meta->dims >= ROUGH_FROM_DIM &&
 	meta->lists >= ROUGH_FROM_LISTS;
+	/* as many lists, if they have to be floats */
+	Size		plain_max = may_be_rough ? CENTROID_CACHE_MAX : sizeof(float) * CENTROID_CACHE_MAX;
 	char	   *at = start + sizeof(IvfCache);
 
 	if (rough)
@@ -96,7 +104,7 @@ lay_out(const IvfMetaPageData *meta, IvfCache *cache, char *start, char **codec_
 		cache->centroids.rough.rows = (RoughRow *) take(&at, sizeof(RoughRow) * meta->lists);
 		cache->centroids.rough.codes = (int8_t *) take(&at, stride * meta->lists);
 	}
-	else if (!rough && meta->generation > 0 && plain_bytes <= CENTROID_CACHE_MAX)
+	else if (!rough && meta->generation > 0 && plain_bytes <= plain_max)
 		cache->centroids.plain = (float *) take(&at, plain_bytes);
 	cache->groups = meta->lists <= RANK_ALL_MAX &&
 		(cache->centroids.rough.codes || cache->centroids.plain) ? 0 : meta->groups;
@@ -155,8 +163,82 @@ fill_rough(RoughRows *rough, const float *mean, const float *rows, uint32 n, int
 	pfree(scratch);
 }
 
-/* Read groups and centroids into the cache, as it is laid out. */
+/* A query that is compared with centroids, again and again. */
+struct IvfRank
+{
+	const float *query;
+	bool		ip;
+	RoughQuery	rough;			/* code NULL: nothing is rough */
+};
+
+/* Distances to n vectors that lie side by side */
 static void
+plain_distances(const IvfRank *rank, const float *rows, uint32 n, int dims, float *out)
+{
+	Size		bytes = sizeof(float) * dims;
+
+	if (!rank->ip)
+	{
+		kernel->l2sq_rows(rank->query, rows, bytes, n, dims, out);
+		return;
+	}
+	kernel->ip_rows(rank->query, rows, bytes, n, dims, out);
+	for (uint32 i = 0; i < n; i++)
+		out[i] = -out[i];
+}
+
+/*
+ * Do rough distances tell which vectors are near each other?  Not where there are many of
+ * them and they lie along a line, or nearly: there the next one is nearer than what eight
+ * bits of the whole length tell.  Some are tried as queries; what is nearest by numbers
+ * must hardly ever be more than twice as far (squared) as what is nearest.
+ */
+static bool
+tells_apart(const RoughRows *rough, const float *rows, uint32 n, int dims, bool ip)
+{
+	float	   *by_numbers = palloc(sizeof(float) * n);
+	float	   *exact = palloc(sizeof(float) * n);
+	float	   *scratch = palloc(sizeof(float) * dims);
+	IvfRank		rank = {.ip = ip,.rough.ip = ip};
+	int			misses = 0;
+
+	rank.rough.code = palloc(rough_stride(dims));
+	for (int try = 0; try < ROUGH_TRIES; try++)
+	{
+		uint32		own = (uint32) ((uint64) n * try / ROUGH_TRIES);
+		uint32		nearest = own == 0 ? 1 : 0;
+		uint32		found = nearest;
+
+		CHECK_FOR_INTERRUPTS();
+		rank.query = rows + (Size) own * dims;
+		rough_query(&rank.rough, rough->mean, rank.query, dims, scratch);
+		rough_distances(&rank.rough, rough, 0, n, by_numbers);
+		plain_distances(&rank, rows, n, dims, exact);
+		for (uint32 i = 0; i < n; i++)
+		{
+			/* of unit vectors, squared distance and inner product say the same */
+			exact[i] = ip ? Max(2 + 2 * exact[i], 0) : exact[i];
+			if (i == own)
+				continue;
+			if (exact[i] < exact[nearest])
+				nearest = i;
+			if (by_numbers[i] < by_numbers[found])
+				found = i;
+		}
+		misses += exact[found] > 2 * exact[nearest];
+	}
+	pfree(by_numbers);
+	pfree(exact);
+	pfree(scratch);
+	pfree(rank.rough.code);
+	return misses <= ROUGH_TRIES / 4;
+}
+
+/*
+ * Read groups and centroids into the cache, as it is laid out.  False: rough distances
+ * will not do.
+ */
+static bool
 fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 {
 	int			dims = meta->dims;
@@ -164,6 +246,7 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 	float	   *work = unconstify(float *, cache->work_centroids);
 	bool		kept = cache->centroids.plain || cache->centroids.rough.codes || work;
 	float	   *all = unconstify(float *, cache->centroids.plain);
+	bool		enough = true;
 
 	if (cache->groups > 0)
 	{
@@ -174,14 +257,19 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 		if (mean)
 			set_mean(mean, middles, meta->groups, dims);
 		if (cache->middles.rough.codes)
+		{
 			fill_rough(&cache->middles.rough, mean, middles, meta->groups, dims);
+			enough = meta->groups < 2 ||
+				tells_apart(&cache->middles.rough, middles, meta->groups, dims,
+							meta->metric != METRIC_L2);
+		}
 		if (middles != cache->middles.plain)
 			pfree(middles);
 	}
 	if (mean && cache->groups == 0 && !kept)
 		memset(mean, 0, sizeof(float) * dims);
-	if (!kept)
-		return;
+	if (!kept || !enough)
+		return enough;
 
 	if (all == NULL)
 		all = palloc_extended(sizeof(float) * dims * meta->lists, MCXT_ALLOC_HUGE);
@@ -189,7 +277,11 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 	if (mean && cache->groups == 0)
 		set_mean(mean, all, meta->lists, dims);
 	if (cache->centroids.rough.codes)
+	{
 		fill_rough(&cache->centroids.rough, mean, all, meta->lists, dims);
+		enough = tells_apart(&cache->centroids.rough, all, meta->lists, dims,
+							 meta->metric != METRIC_L2);
+	}
 	if (cache->transformed)
 	{
 		memcpy(work, all, sizeof(float) * dims * meta->lists);
@@ -200,15 +292,18 @@ fill_centroids(Relation index, const IvfMetaPageData *meta, IvfCache *cache)
 						work + (Size) list * cache->codec.work_dim);
 	if (all != cache->centroids.plain)
 		pfree(all);
+	return enough;
 }
 
 /*
- * Read all of it.  The cache is some MB and not ours to keep until it is complete: an
+ * Read all of it; false, and it is freed, where rough distances will not do.  The cache is some MB and not ours to keep until it is complete: an
  * error, or a cancel, must not leave it behind in rd_indexcxt.
  */
-static void
+static bool
 fill(Relation index, const IvfMetaPageData *meta, IvfCache *cache, char *codec_memory)
 {
+	volatile bool enough = true;
+
 	PG_TRY();
 	{
 		if (meta->codec != CODEC_NONE)
@@ -220,7 +315,7 @@ fill(Relation index, const IvfMetaPageData *meta, IvfCache *cache, char *codec_m
 			codec_attach(&cache->codec, cache->codec.state, codec_memory);
 		}
 		if (meta->generation > 0)
-			fill_centroids(index, meta, cache);
+			enough = fill_centroids(index, meta, cache);
 	}
 	PG_CATCH();
 	{
@@ -228,6 +323,9 @@ fill(Relation index, const IvfMetaPageData *meta, IvfCache *cache, char *codec_m
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	if (!enough)
+		pfree(cache);
+	return enough;
 }
 
 static const IvfCache *
@@ -235,6 +333,8 @@ cached(Relation index, const IvfMetaPageData *meta)
 {
 	IvfCache   *cache = (IvfCache *) index->rd_amcache;
 	IvfCache	plan = {0};
+	IvfCache	layout;
+	bool		may_be_rough = true;
 	char	   *memory;
 	char	   *codec_memory_at = NULL;
 
@@ -252,14 +352,19 @@ cached(Relation index, const IvfMetaPageData *meta)
 					meta->code_parts, meta->code_seed))
 		elog(ERROR, "invalid codec");	/* ivf_meta_flaw() */
 
-	memory = MemoryContextAllocExtended(index->rd_indexcxt,
-										lay_out(meta, &plan, NULL, &codec_memory_at),
-										MCXT_ALLOC_HUGE);
-	(void) lay_out(meta, &plan, memory, &codec_memory_at);
-	cache = (IvfCache *) memory;
-	*cache = plan;
+	do
+	{
+		Size		size;
 
-	fill(index, meta, cache, codec_memory_at);
+		layout = plan;
+		size = lay_out(meta, may_be_rough, &layout, NULL, &codec_memory_at);
+		memory = MemoryContextAllocExtended(index->rd_indexcxt, size, MCXT_ALLOC_HUGE);
+		layout = plan;
+		(void) lay_out(meta, may_be_rough, &layout, memory, &codec_memory_at);
+		may_be_rough = false;
+		cache = (IvfCache *) memory;
+		*cache = layout;
+	} while (!fill(index, meta, cache, codec_memory_at));
 	index->rd_amcache = cache;
 	return cache;
 }
@@ -356,14 +461,6 @@ ivf_codec_centroid(Relation index, const IvfMetaPageData *meta, uint32 list, flo
 
 /* ---- ranking ---- */
 
-/* A query that is compared with centroids, again and again. */
-struct IvfRank
-{
-	const float *query;
-	bool		ip;
-	RoughQuery	rough;			/* code NULL: nothing is rough */
-};
-
 IvfRank    *
 ivf_rank_begin(Relation index, const IvfMetaPageData *meta, const float *query)
 {
@@ -392,23 +489,7 @@ ivf_rank_end(IvfRank *rank)
 	pfree(rank);
 }
 
-/* Distances to n vectors that lie side by side */
-static void
-plain_distances(const IvfRank *rank, const float *rows, uint32 n, int dims, float *out)
-{
-	Size		bytes = sizeof(float) * dims;
-
-	if (!rank->ip)
-	{
-		kernel->l2sq_rows(rank->query, rows, bytes, n, dims, out);
-		return;
-	}
-	kernel->ip_rows(rank->query, rows, bytes, n, dims, out);
-	for (uint32 i = 0; i < n; i++)
-		out[i] = -out[i];
-}
-
-/* The same, to those of lists first .. first + n - 1, from their pages: exact. */
+/* Distances to the centroids of lists first .. first + n - 1, from their pages: exact. */
 static void
 distances_on_pages(Relation index, const IvfMetaPageData *meta, const IvfRank *rank,
 				   uint32 first, uint32 n, float *out)

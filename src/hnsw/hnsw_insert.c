@@ -112,7 +112,7 @@ hnsw_insert_search(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeI
 	HnswReader *reader = &insert->reader;
 	int			padded = insert->hnsw->meta.padded;
 	GraphEffort effort = {0};
-	HnswCandidate  *candidates = palloc(sizeof(HnswCandidate) * insert->ef);
+	HnswCandidate *candidates = palloc(sizeof(HnswCandidate) * insert->ef);
 	uint64		node;
 	uint32		ordinal;
 	float		distance;
@@ -128,7 +128,7 @@ hnsw_insert_search(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeI
 		   graph_search_next(reader->search, &node, &ordinal, &distance, &ordered))
 	{
 		const uint16 *own = reader->own + (Size) ordinal * padded;
-		HnswCandidate  *candidate = &candidates[*n];
+		HnswCandidate *candidate = &candidates[*n];
 
 		if (same && reader->visits[ordinal].scale == value->scale &&
 			memcmp(own, value->half, sizeof(uint16) * padded) == 0)
@@ -149,7 +149,7 @@ hnsw_insert_search(HnswInsert *insert, const HnswValue *value, int *n, HnswNodeI
 
 typedef struct PairArg
 {
-	HnswCandidate  *candidates;
+	HnswCandidate *candidates;
 	int			padded;
 } PairArg;
 
@@ -363,7 +363,10 @@ write_node(HnswInsert *insert, const HnswValue *value, ItemPointer tid,
 	page_release(buf);
 	if (fresh && meta->nodes_per_page > 1 && !insert->building)
 	{
-		/* up to the root of the map, too: or each new connection would begin a page */
+		/*
+		 * up to the root of the map, too: or each new connection would begin
+		 * a page
+		 */
 		hnsw_record_room(insert->index, HnswNodeIdBlock(id));
 		FreeSpaceMapVacuumRange(insert->index, HnswNodeIdBlock(id), HnswNodeIdBlock(id) + 1);
 	}
@@ -587,7 +590,8 @@ typedef struct NewLink
 typedef enum Room
 {
 	ROOM_FOUND,
-	ROOM_NOT_NEEDED,			/* linked already, or not worth another's place */
+	ROOM_NOT_NEEDED,			/* linked already, or not worth another's
+								 * place */
 	ROOM_REFUSED,				/* dead, or too many protected links */
 	ROOM_BY_VECTORS				/* full, and no codes to choose a victim by */
 } Room;
@@ -844,7 +848,7 @@ hnsw_insert_value(HnswInsert *insert, const HnswValue *value, ItemPointer tid)
 {
 	const HnswMetaPageData *meta = &insert->hnsw->meta;
 	MemoryContext old;
-	HnswCandidate  *candidates;
+	HnswCandidate *candidates;
 	PairArg		pair;
 	float	   *distances;
 	int		   *chosen;

@@ -678,11 +678,17 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 static float
 untrained_error(int bits)
 {
-	/* sin of the angle of code and residual, and the query's own codes (quant/README.md) */
+	/*
+	 * sin of the angle of code and residual, and the query's own codes
+	 * (quant/README.md)
+	 */
 	double		lost = bits == 1 ? 0.363 : bits == 2 ? 0.118 : 0.0115;
 	double		step = bits == 1 ? 1 : bits == 2 ? 0.996 : 0.335;
 
-	/* |mul| = 2 |r| / (|u| cos), where |u| = sqrt(D) * 1 / (step / 2) for one sigma */
+	/*
+	 * |mul| = 2 |r| / (|u| cos), where |u| = sqrt(D) * 1 / (step / 2) for one
+	 * sigma
+	 */
 	return (float) (sqrt(lost + 0.013) * 2 / (bits == 1 ? 2 : step));
 }
 

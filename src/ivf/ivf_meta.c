@@ -689,7 +689,7 @@ ivf_groups_read(Relation index, const IvfMetaPageData *meta, uint32 *first, floa
 }
 
 /* Groups as their pages have them, in the current memory context. */
-void *
+void	   *
 ivf_groups_form(uint32 groups, int dims, const uint32 *first, const float *middles)
 {
 	uint32	   *all = palloc_extended(sizeof(uint32) * ivf_group_words(groups, dims),

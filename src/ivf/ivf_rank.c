@@ -48,8 +48,10 @@ typedef struct IvfCache
 	RankedSet	centroids;
 	RankedSet	middles;
 	const float *mean;			/* of both; NULL where neither is rough */
-	const float *work_centroids;	/* in the codec's space, or NULL; of opq ... */
-	bool	   *transformed;	/* ... those that somebody has asked for, others are plain */
+	const float *work_centroids;	/* in the codec's space, or NULL; of opq
+									 * ... */
+	bool	   *transformed;	/* ... those that somebody has asked for,
+								 * others are plain */
 	int			reach_rows;		/* see ivf_reach_rows() */
 	Codec		codec;			/* CODEC_NONE: of ivfflat */
 } IvfCache;
@@ -93,6 +95,7 @@ lay_out(const IvfMetaPageData *meta, bool may_be_rough, IvfCache *cache, char *s
 	Size		stride = rough_stride(meta->dims);
 	bool		rough = may_be_rough && meta->generation > 0 && meta->dims >= ROUGH_FROM_DIM &&
 	meta->lists >= ROUGH_FROM_LISTS;
+
 	/* as many lists, if they have to be floats */
 	Size		plain_max = may_be_rough ? CENTROID_CACHE_MAX : sizeof(float) * CENTROID_CACHE_MAX;
 	char	   *at = start + sizeof(IvfCache);
@@ -216,7 +219,10 @@ tells_apart(const RoughRows *rough, const float *rows, uint32 n, int dims, bool 
 		plain_distances(&rank, rows, n, dims, exact);
 		for (uint32 i = 0; i < n; i++)
 		{
-			/* of unit vectors, squared distance and inner product say the same */
+			/*
+			 * of unit vectors, squared distance and inner product say the
+			 * same
+			 */
 			exact[i] = ip ? Max(2 + 2 * exact[i], 0) : exact[i];
 			if (i == own)
 				continue;

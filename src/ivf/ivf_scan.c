@@ -81,8 +81,10 @@ typedef struct ScanBatch
 {
 	uint32		first;
 	uint32		end;
-	int			wanted;			/* LEAST_REACH to SECOND_REACH rows; 0: all rows */
-	double		reach;			/* the pool had every row whose bound is at most that */
+	int			wanted;			/* LEAST_REACH to SECOND_REACH rows; 0: all
+								 * rows */
+	double		reach;			/* the pool had every row whose bound is at
+								 * most that */
 } ScanBatch;
 
 /* A row of the batch that is gathered, which was within its reach */
@@ -116,11 +118,12 @@ typedef struct IvfScanState
 {
 	MemoryContext context;		/* of all below; lives as long as the scan */
 	CandidatePool *pool;		/* rows; see bound_distance() for ivfpq's */
-	IvfRerank  *rerank;			/* rows of ivfpq with exact distances, or bounds */
+	IvfRerank  *rerank;			/* rows of ivfpq with exact distances, or
+								 * bounds */
 	PlaceNotes *notes;			/* of rows in the pool, with use_copies */
 	CandidatePool *groups;		/* groups whose lists are not in lists yet ... */
-	CandidatePool *lists;		/* ... and lists not yet visited; a TID's block is
-								 * the number */
+	CandidatePool *lists;		/* ... and lists not yet visited; a TID's
+								 * block is the number */
 	bool		started;
 
 	/* from here on set when the first row is asked for */
@@ -128,13 +131,16 @@ typedef struct IvfScanState
 	int			iterative_scan; /* IterativeScan */
 	float	   *query;			/* NULL when the ORDER BY value is NULL */
 	float		query_normsq;
-	bool		beside;			/* meta is the next generation, see visit_next_generation() */
+	bool		beside;			/* meta is the next generation, see
+								 * visit_next_generation() */
 	float	   *sums;			/* of one page's rows ... */
 	int			sums_size;		/* ... so many at most */
 	IvfLayout	layout;
 	bool		exact;			/* ivfpq: distances come from the table ... */
-	bool		all_exact;		/* ... for every row gathered, whatever its code says */
-	bool		use_copies;		/* distances come from copies, as far as they can */
+	bool		all_exact;		/* ... for every row gathered, whatever its
+								 * code says */
+	bool		use_copies;		/* distances come from copies, as far as they
+								 * can */
 	IvfCopyQuery copy_query;
 	int			rerank_k;		/* so many at a time; 0: by their bounds */
 	int			made_exact;		/* of the rerank_k at hand */
@@ -154,7 +160,8 @@ typedef struct IvfScanState
 	int			max_candidates; /* of work_mem */
 	int			ncandidates;
 	bool		reach_is_fixed; /* there were more: the pool has them */
-	double	   *nearest_estimates;	/* batch->wanted of them; a heap, farthest first */
+	double	   *nearest_estimates;	/* batch->wanted of them; a heap, farthest
+									 * first */
 	int			nestimates;
 	Codec		codec;			/* ivfpq: of this scan, see start_codec() */
 	CodecQuery	coded;
@@ -170,8 +177,10 @@ typedef struct IvfScanState
 	bool		has_next;
 	double		nearest;		/* distance of the first list */
 	double		rows_before;	/* rows of the lists visited */
-	IvfRank    *rank;			/* the query, for ranking; NULL: nothing to rank by */
-	uint32		ranked;			/* lists whose centroids the query was compared with */
+	IvfRank    *rank;			/* the query, for ranking; NULL: nothing to
+								 * rank by */
+	uint32		ranked;			/* lists whose centroids the query was
+								 * compared with */
 	uint32		max_lists;		/* lists to visit at most */
 	uint32		visited;
 	uint64		gathered;
@@ -200,7 +209,11 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	state->context = context;
 	state->pool = pool_create((Size) work_mem * 1024);
 	state->groups = pool_create((Size) work_mem * 1024);
-	/* lists come in many small batches (open_groups()), each of which would spill to a sort of its own */
+
+	/*
+	 * lists come in many small batches (open_groups()), each of which would
+	 * spill to a sort of its own
+	 */
 	state->lists = pool_create(Max((Size) work_mem * 1024, (Size) LIST_BYTES * VECDB_MAX_LISTS));
 	if (ivf_has_codes(index))
 	{
@@ -436,7 +449,11 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 	state->exact = search->rerank != RERANK_NONE && state->query != NULL;
 	state->rerank_k = state->exact ? search->rerank_k : 0;
 	state->made_exact = 0;
-	/* who asks for everything gets it: probes = lists misses nothing in ivfflat, either */
+
+	/*
+	 * who asks for everything gets it: probes = lists misses nothing in
+	 * ivfflat, either
+	 */
 	state->all_exact = state->exact && state->rerank_k == 0 &&
 		(search->probes > 0 ? search->probes >= state->meta.lists : search->target_recall >= 1);
 	state->use_copies = search->rerank == RERANK_INDEX && state->layout.has_copies &&
@@ -747,10 +764,17 @@ gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, in
 		sift_candidates(state);
 		if (state->ncandidates > state->max_candidates / 2)
 		{
-			/* codes that tell so little: the pool knows what to do with many rows */
+			/*
+			 * codes that tell so little: the pool knows what to do with many
+			 * rows
+			 */
 			pass_candidates(state);
 			state->reach_is_fixed = true;
-			/* else it is for the next reading: its own estimate has lowered the reach */
+
+			/*
+			 * else it is for the next reading: its own estimate has lowered
+			 * the reach
+			 */
 			if (bound <= state->batch->reach)
 				add_to_pool(state, bound, &place);
 			return;
@@ -775,7 +799,11 @@ reach_of_codes(const IvfScanState *state, Page page, int n)
 
 	if (!state->layout.has_norms)
 		return nextafterf((float) reach, INFINITY);
-	/* of the row whose estimate may be the largest: of the longest, if it need be less than 2 */
+
+	/*
+	 * of the row whose estimate may be the largest: of the longest, if it
+	 * need be less than 2
+	 */
 	norm = *ivf_page_norms(page, &state->layout, 0);
 	for (int i = 1; i < n; i++)
 	{
@@ -805,7 +833,10 @@ gather_codes(Relation index, IvfScanState *state, BlockNumber blkno, Page page, 
 
 	if (state->query == NULL || state->all_exact)
 	{
-		/* nothing is less than -Infinity: so they come in the order of the table */
+		/*
+		 * nothing is less than -Infinity: so they come in the order of the
+		 * table
+		 */
 		for (int i = 0; i < n; i++)
 			gather_row(index, state, blkno, page, i,
 					   state->all_exact ? -get_float8_infinity() :
@@ -1098,8 +1129,9 @@ extend_reach(Relation index, IvfScanState *state)
 		visit_list(index, state, state->lists_visited[i]);
 
 	/*
-	 * Rows that were inserted meanwhile, and are nearer, may have lowered the reach below
-	 * what it was: up to there the pool has had all rows, and must not get them again.
+	 * Rows that were inserted meanwhile, and are nearer, may have lowered the
+	 * reach below what it was: up to there the pool has had all rows, and
+	 * must not get them again.
 	 */
 	batch->reach = Max(batch->reach, state->beyond);
 	end_batch(state);
@@ -1197,7 +1229,10 @@ make_exact(IndexScanDesc scan, IvfScanState *state, const ItemPointerData *item)
 	{
 		if (!fetch_distance(scan, state, &tid, &low))
 		{
-			/* as if it had been handed out: ivfflat leaves such rows to the executor */
+			/*
+			 * as if it had been handed out: ivfflat leaves such rows to the
+			 * executor
+			 */
 			state->handed_out++;
 			return;
 		}

@@ -315,6 +315,7 @@ extern void ivf_rerank_free(IvfRerank *rerank);
 extern bool ivf_rerank_fetch(IvfRerank *rerank, IndexScanDesc scan, ItemPointer tid,
 							 int dims, const float **value);
 extern void ivf_rerank_put(IvfRerank *rerank, double low, double high, ItemPointer tid);
+extern Size ivf_rerank_count(const IvfRerank *rerank);
 extern bool ivf_rerank_nearest(const IvfRerank *rerank, double *low, double *high);
 extern bool ivf_rerank_pop(IvfRerank *rerank, double *low, double *high, ItemPointer tid);
 

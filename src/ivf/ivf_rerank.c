@@ -180,3 +180,10 @@ ivf_rerank_pop(IvfRerank *rerank, double *low, double *high, ItemPointer tid)
 	items[at] = last;
 	return true;
 }
+
+/* How many rows have a distance, and were not handed out. */
+Size
+ivf_rerank_count(const IvfRerank *rerank)
+{
+	return rerank->n;
+}

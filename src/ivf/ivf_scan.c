@@ -22,7 +22,7 @@
  * for the recall aimed at.  Rows get their exact distance from the table in that
  * order, and one is handed out when no bound still pending is less: so nobody
  * needs to know how many will be asked for.  With rerank_k, which sets the bound to
- * the estimate, so many are made exact at a time, and then handed out.  With
+ * the estimate, there are always so many exact when one is handed out.  With
  * rerank = none the estimate is all there is, and rows come in its order.
  *
  * With rerank = index the index has copies of the vectors in half precision, and a
@@ -142,8 +142,7 @@ typedef struct IvfScanState
 	bool		use_copies;		/* distances come from copies, as far as they
 								 * can */
 	IvfCopyQuery copy_query;
-	int			rerank_k;		/* so many at a time; 0: by their bounds */
-	int			made_exact;		/* of the rerank_k at hand */
+	int			rerank_k;		/* so many exact at a time; 0: by bounds */
 	double		width_recall;	/* bounds are as wide as this recall wants */
 	uint32	   *lists_visited;	/* to read them again */
 	uint32		lists_size;		/* of lists_visited */
@@ -448,7 +447,6 @@ start_codec(Relation index, IvfScanState *state, const IvfSearch *search)
 	}
 	state->exact = search->rerank != RERANK_NONE && state->query != NULL;
 	state->rerank_k = state->exact ? search->rerank_k : 0;
-	state->made_exact = 0;
 
 	/*
 	 * who asks for everything gets it: probes = lists misses nothing in
@@ -1298,26 +1296,21 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, bool *cert
 		if (ivf_rerank_nearest(state->rerank, &low, &high))
 		{
 			if (!pending ||
-				(state->rerank_k > 0 ? state->made_exact >= state->rerank_k :
+				(state->rerank_k > 0 ? ivf_rerank_count(state->rerank) >= (Size) state->rerank_k :
 				 high <= bound_distance(state, bound)))
 			{
 				*certain = take_nearest(state, distance, tid);
 				return true;
 			}
 		}
-		else
-		{
-			state->made_exact = 0;
-			if (!pending)
-				return false;
-		}
+		else if (!pending)
+			return false;
 
 		CHECK_FOR_INTERRUPTS();
 		/* there may be none beyond the reach */
 		if (!next_bound(scan->indexRelation, state, &bound, &item))
 			continue;
 		prefetch_ahead(scan, state);
-		state->made_exact++;
 		make_exact(scan, state, &item);
 	}
 }

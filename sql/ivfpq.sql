@@ -207,4 +207,19 @@ DROP TABLE ivf;
 RESET enable_seqscan;
 RESET ivfpq.probes;
 
+-- rerank_k: the row that is handed out is the nearest of as many, and LIMIT is filled
+SELECT setseed(0.3);
+CREATE TABLE few AS SELECT i AS id, (SELECT array_agg(sin(i * 0.37 * d) + random() * 2) FROM generate_series(1, 64) d WHERE i = i)::real[]::vector(64) AS v
+	FROM generate_series(1, 20000) i;
+CREATE INDEX ON few USING ivfpq (v);
+SET enable_seqscan = off;
+SET enable_sort = off;
+SET ivfpq.rerank_k = 10;
+SELECT count(*) FROM (SELECT id FROM few WHERE id % 100 = 7 ORDER BY v <-> (SELECT v FROM few WHERE id = 2) LIMIT 10) x;
+SELECT count(*) FROM (SELECT id FROM few ORDER BY v <-> (SELECT v FROM few WHERE id = 2) LIMIT 500) x;
+RESET ivfpq.rerank_k;
+RESET enable_sort;
+RESET enable_seqscan;
+DROP TABLE few;
+
 DROP FUNCTION random_vector, against_exact, all_against_exact, scan;

@@ -59,15 +59,12 @@ ivf_choose_copies(Relation index, int dims, Metric metric, const Codec *codec, i
 
 /* ---- making them ---- */
 
-/* Direction of a value; false where the operator is not precise about it. */
+/* Direction of a value, 0 where it has none; false where the operator is not precise about it. */
 static bool
 take_direction(const float *value, int dims, float *to)
 {
-	double		normsq = kernel->normsq_double(value, dims);
-	double		scale = normsq > 0 ? 1 / sqrt(normsq) : 0;
-
-	for (int i = 0; i < dims; i++)
-		to[i] = (float) (value[i] * scale);
+	if (!ivf_sample_put(METRIC_COSINE, value, dims, to))
+		memset(to, 0, sizeof(float) * dims);
 	return half_is_precise(value, dims);
 }
 

@@ -1176,10 +1176,12 @@ prefetch_ahead(IndexScanDesc scan, const IvfScanState *state)
 {
 	ItemPointer ahead = pool_ahead(state->pool, PREFETCH_ROW);
 
-	if (ahead != NULL && state->use_copies)
-		ivf_copy_prefetch(scan->indexRelation, &state->layout, noted_place(state, ahead));
 	if (state->use_copies)
+	{
+		if (ahead != NULL)
+			ivf_copy_prefetch(scan->indexRelation, &state->layout, noted_place(state, ahead));
 		return;
+	}
 	if (ahead != NULL)
 		heap_prefetch_row(scan, ahead);
 	if ((ahead = pool_ahead(state->pool, PREFETCH_PAGE)) != NULL)

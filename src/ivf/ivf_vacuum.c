@@ -92,9 +92,21 @@ row_is_dead(IvfVacuum *vac, const VacuumLists *lists, Page page, int i)
 }
 
 /*
+ * What a page's flags say when rows have gone: an empty one is anybody's again, and where
+ * no row may be added any more it is frozen, since it has room now.
+ */
+static void
+flag_removed(const VacuumLists *lists, Page page)
+{
+	if (drop_copies(lists, page))
+		IvfPageGetOpaque(page)->flags &= ~IVF_PAGE_COPIES;
+	if (lists == NULL || lists->closed)
+		IvfPageGetOpaque(page)->flags |= IVF_PAGE_FROZEN;
+}
+
+/*
  * Remove the dead rows of an exclusively locked page: the last row takes the
- * place of a dead one, so that one row is logged for each row removed.  Where no
- * row may be added any more the page is frozen, since it has room now.
+ * place of a dead one, so that one row is logged for each row removed.
  */
 static int
 remove_dead(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, int nrows)
@@ -125,11 +137,7 @@ remove_dead(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, int nrows)
 	/* a row over several pages leaves an empty head (CONT pages stay) */
 	if (n < nrows)
 		ivf_page_set_rows(page, layout, n);
-	/* an empty page is anybody's again */
-	if (drop_copies(lists, page))
-		IvfPageGetOpaque(page)->flags &= ~IVF_PAGE_COPIES;
-	if (lists == NULL || lists->closed)
-		IvfPageGetOpaque(page)->flags |= IVF_PAGE_FROZEN;
+	flag_removed(lists, page);
 	page_edit_commit(&edit);
 	pfree(row);
 	return n;
@@ -200,11 +208,7 @@ remove_dead_with_copies(IvfVacuum *vac, const VacuumLists *lists, Buffer buf, in
 		}
 		nrows = BufferIsValid(copies) ? last + 1 : i;
 		ivf_page_set_rows(page, layout, nrows);
-		/* an empty page is anybody's again */
-		if (drop_copies(lists, page))
-			IvfPageGetOpaque(page)->flags &= ~IVF_PAGE_COPIES;
-		if (lists == NULL || lists->closed)
-			IvfPageGetOpaque(page)->flags |= IVF_PAGE_FROZEN;
+		flag_removed(lists, page);
 		page_edit_commit(&edit);
 		page = BufferGetPage(buf);
 		if (BufferIsValid(copies))

@@ -174,6 +174,22 @@ read_kind(IvfCheck *ivf, BlockNumber blkno, uint8 kind, char *image)
 	return true;
 }
 
+/* The generations that the metapage names by now: those with lists to read, and the one that takes rows. */
+static bool
+reread_generations(IvfCheck *ivf, uint32 *present, uint32 *newest)
+{
+	PGAlignedBlock image;
+	PageVerdict verdict;
+	IvfMetaPage meta = IvfPageGetMeta(image.data);
+
+	if (!check_read(ivf->check, IVF_META_BLOCK, image.data, &verdict) || verdict != PAGE_OK ||
+		IvfPageKind(image.data) != IVF_PAGE_META)
+		return false;
+	*present = meta->generation;
+	*newest = meta->next_generation != 0 ? meta->next_generation : meta->generation;
+	return true;
+}
+
 /*
  * Is the generation that is walked one the index has parted with since?  Our
  * snapshot keeps its pages, but not on a standby.  Then there is nothing to say.
@@ -181,16 +197,13 @@ read_kind(IvfCheck *ivf, BlockNumber blkno, uint8 kind, char *image)
 static bool
 is_stale(IvfCheck *ivf)
 {
-	PGAlignedBlock image;
-	PageVerdict verdict;
-	IvfMetaPage meta = IvfPageGetMeta(image.data);
+	uint32		present;
+	uint32		newest;
+	uint32		walked = ivf->view->meta.generation;
 
 	if (ivf->check->strict || ivf->stale)
 		return ivf->stale;
-	if (check_read(ivf->check, IVF_META_BLOCK, image.data, &verdict) && verdict == PAGE_OK &&
-		IvfPageKind(image.data) == IVF_PAGE_META &&
-		meta->generation != ivf->view->meta.generation &&
-		(meta->next_generation == 0 || meta->next_generation != ivf->view->meta.generation))
+	if (reread_generations(ivf, &present, &newest) && walked != present && walked != newest)
 	{
 		ivf->stale = true;
 		ivf->complete = false;
@@ -198,6 +211,18 @@ is_stale(IvfCheck *ivf)
 					 "VACUUM has trained the index anew and freed the old lists meanwhile: check it again.");
 	}
 	return ivf->stale;
+}
+
+/* Do the lists that are walked take rows?  A training may have closed them since we began. */
+static bool
+take_rows(IvfCheck *ivf)
+{
+	uint32		present;
+	uint32		newest;
+
+	if (ivf->view->open && !ivf->check->strict && reread_generations(ivf, &present, &newest))
+		ivf->view->open = ivf->view->meta.generation == newest;
+	return ivf->view->open;
 }
 
 /* The same for directory and centroids, of the generation that is walked. */
@@ -881,7 +906,7 @@ check_list_content(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	uint32		flags = IvfPageGetOpaque(page)->flags;
 
 	if ((flags & ~(IVF_PAGE_FROZEN | IVF_PAGE_COPIES)) != 0 ||
-		((flags & IVF_PAGE_FROZEN) != 0 && ivf->view->open))
+		((flags & IVF_PAGE_FROZEN) != 0 && take_rows(ivf)))
 		check_report(check, CHECK_CORRUPTION, "page_flags", blkno, CHECK_NO_ITEM,
 					 "The page has flags %x, but it is in a list that takes rows.", flags);
 

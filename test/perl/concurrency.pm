@@ -122,6 +122,20 @@ my $churn = join('', map { my $side = $_; "INSERT INTO chain SELECT 1000 + i, ar
 	  "UPDATE chain SET v = array_fill($side * (1 + random() / 100)::real, ARRAY[1900])::vector WHERE id BETWEEN 1 AND 40 AND id % 4 = ($side + 1) / 2;\nDELETE FROM chain WHERE id > 1000;\nVACUUM chain;\n" } (1, -1));
 together('chains that lose and gain pages', 6, 'churn' => $churn, map { ("scan $_" => "SELECT all_there();\n" x 10) } (1 .. 3));
 
+# VACUUM trains the lists anew, again and again, while they are checked, read and written.
+if ($am ne 'hnsw')
+{
+	$node->safe_psql('postgres', "
+		CREATE TABLE young (id serial, v vector($dims)) WITH (autovacuum_enabled = off);
+		CREATE INDEX young_v ON young USING $am (v) @{[ with(4) ]};
+		CREATE FUNCTION fill(n int) RETURNS void LANGUAGE sql AS \$\$ INSERT INTO young (v) SELECT v FROM pool, generate_series(1, n) \$\$");
+	my $looks = "SELECT vecdb_index_check('young_v');\nSELECT count(*) FROM vecdb_check('young_v') WHERE severity <> 'note';\n";
+	together('trainings', 6, 'train' => "TRUNCATE young;\nSELECT fill(6);\nVACUUM young;\nSELECT fill(8);\nVACUUM young;\n",
+		'insert' => "INSERT INTO young (v) SELECT v FROM pool WHERE i % 8 = 3;\n",
+		'verify' => "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT verify('young', '<->', (SELECT v FROM pool WHERE i = 5)); COMMIT;\n",
+		map { ("check $_" => $looks) } (1 .. 2));
+}
+
 # Prepared transactions that cross a build and a crash
 $node->safe_psql('postgres', "BEGIN; INSERT INTO t (v) SELECT v FROM pool; DELETE FROM t WHERE id % 9 = 1; PREPARE TRANSACTION 'p'");
 $node->stop('immediate');

@@ -916,22 +916,23 @@ enter_list(Relation index, IvfScanState *state, uint32 list)
 	codec_query_list(&state->coded, state->centroid, (float) Min(base, FLT_MAX));
 }
 
-/* Gather the rows of one list; beside it, those that a training did not copy there. */
+/*
+ * Gather the rows of the list that the cursor stands before; beside it, those that a
+ * training did not copy there.  next: the page that will be read after it, or
+ * InvalidBlockNumber.
+ */
 static void
-visit_list(Relation index, IvfScanState *state, uint32 list)
+visit_list(Relation index, IvfScanState *state, IvfCursor *cursor, BlockNumber next)
 {
 	uint32		row_size = state->meta.row_size;
-	IvfCursor	cursor;
 	Buffer		buf;
 
-	enter_list(index, state, list);
-	ivf_cursor_start(index, &cursor, &state->meta, list);
-	if (!state->again)
-		state->rows_before += cursor.rows;
-	while ((buf = ivf_cursor_next(index, &cursor)) != InvalidBuffer)
+	enter_list(index, state, cursor->list);
+	while ((buf = ivf_cursor_next(index, cursor)) != InvalidBuffer)
 	{
 		Page		page = BufferGetPage(buf);
 		BlockNumber blkno = BufferGetBlockNumber(buf);
+		BlockNumber ahead = cursor->block != InvalidBlockNumber ? cursor->block : next;
 		int			n = ivf_page_rows(index, blkno, page, &state->layout);
 		char	   *rows = IvfPageContent(page);
 
@@ -942,7 +943,7 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 		}
 		if (state->layout.has_codes)
 		{
-			gather_codes(index, state, blkno, page, n, page_guess(index, cursor.block));
+			gather_codes(index, state, blkno, page, n, page_guess(index, ahead));
 			if (!state->again)
 				state->gathered += n;
 			page_release(buf);
@@ -953,13 +954,13 @@ visit_list(Relation index, IvfScanState *state, uint32 list)
 		{
 			/* it takes several pages: make it whole first */
 			page_release(buf);
-			if (!ivf_row_read(index, &state->meta, blkno, list, cursor.last_seq, state->row))
+			if (!ivf_row_read(index, &state->meta, blkno, cursor->list, cursor->last_seq, state->row))
 				continue;
 			rows = (char *) state->row;
 			buf = InvalidBuffer;
 		}
 
-		page_sums(state, rows, n, page_guess(index, cursor.block));
+		page_sums(state, rows, n, page_guess(index, ahead));
 		for (int i = 0; i < n; i++, rows += row_size)
 		{
 			IvfRow		row = (IvfRow) rows;
@@ -1026,16 +1027,25 @@ visit_next_generation(Relation index, IvfScanState *state)
 	MemoryContextSwitchTo(old);
 
 	for (uint32 list = 0; list < next->meta.lists; list++)
-		visit_list(index, next, list);
+	{
+		IvfCursor	cursor;
+
+		ivf_cursor_start(index, &cursor, &next->meta, list);
+		visit_list(index, next, &cursor, InvalidBlockNumber);
+	}
 	state->gathered = next->gathered;
 	state->dropped = next->dropped;
 	MemoryContextDelete(context);
 }
 
-/* Is the next list part of the first batch? */
+/* Is the next list part of the batch that ends at list `end`, or of the first one? */
 static bool
-in_first_batch(const IvfScanState *state)
+in_batch(const IvfScanState *state, bool first, uint32 end)
 {
+	if (!state->has_next || state->visited >= state->max_lists)
+		return false;
+	if (!first)
+		return state->visited < end;
 	if (state->visited == 0)
 		return true;
 	if (state->probes > 0)
@@ -1080,6 +1090,8 @@ next_batch(Relation index, IvfScanState *state)
 {
 	bool		first = state->visited == 0;
 	uint32		end = state->visited * 2;
+	bool		more;
+	IvfCursor	next;
 
 	if (!state->has_next || state->visited >= state->max_lists ||
 		(!first && state->iterative_scan == ITERATIVE_SCAN_OFF))
@@ -1097,14 +1109,24 @@ next_batch(Relation index, IvfScanState *state)
 	}
 	if (first && state->meta.next_generation != 0)
 		visit_next_generation(index, state);
-	while (state->has_next && state->visited < state->max_lists &&
-		   (first ? in_first_batch(state) : state->visited < end))
+	more = in_batch(state, first, end);
+	if (more)
+		ivf_cursor_start(index, &next, &state->meta, state->next_list);
+	while (more)
 	{
-		visit_list(index, state, state->next_list);
+		IvfCursor	list = next;
+
 		if (state->layout.has_codes)
-			remember_list(state, state->next_list);
+			remember_list(state, list.list);
+		state->rows_before += list.rows;
 		state->visited++;
 		advance_list(index, state);
+
+		/* know the next one's first page, so that it can be prefetched */
+		more = in_batch(state, first, end);
+		if (more)
+			ivf_cursor_start(index, &next, &state->meta, state->next_list);
+		visit_list(index, state, &list, more ? next.head : InvalidBlockNumber);
 	}
 	if (state->batch != NULL)
 		state->batch->end = state->visited;
@@ -1117,14 +1139,23 @@ static void
 extend_reach(Relation index, IvfScanState *state)
 {
 	ScanBatch  *batch = state->batches;
+	IvfCursor	next;
 
 	for (int i = 1; i < state->nbatches; i++)
 		if (state->batches[i].reach < batch->reach)
 			batch = &state->batches[i];
 	begin_batch(state, batch, batch->wanted < SECOND_REACH ? SECOND_REACH : 0, true);
 	state->extended = true;
+	ivf_cursor_start(index, &next, &state->meta, state->lists_visited[batch->first]);
 	for (uint32 i = batch->first; i < batch->end; i++)
-		visit_list(index, state, state->lists_visited[i]);
+	{
+		IvfCursor	list = next;
+		bool		more = i + 1 < batch->end;
+
+		if (more)
+			ivf_cursor_start(index, &next, &state->meta, state->lists_visited[i + 1]);
+		visit_list(index, state, &list, more ? next.head : InvalidBlockNumber);
+	}
 
 	/*
 	 * Rows that were inserted meanwhile, and are nearer, may have lowered the

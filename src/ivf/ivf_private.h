@@ -107,6 +107,13 @@ extern void ivf_reach_rows_set(Relation index, int rows);
 extern void ivf_codec_centroid(Relation index, const IvfMetaPageData *meta,
 							   uint32 list, float *out);
 
+/* ivf_order.c: lists in the order of their distances */
+typedef struct IvfOrder IvfOrder;
+extern IvfOrder *ivf_order_create(void);
+extern void ivf_order_reset(IvfOrder *order);
+extern void ivf_order_add(IvfOrder *order, uint32 first, uint32 n, const float *distances);
+extern bool ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance);
+
 /* ivf_list.c: chains of list pages */
 extern void ivf_cursor_start(Relation index, IvfCursor *cursor,
 							 const IvfMetaPageData *meta, uint32 list);

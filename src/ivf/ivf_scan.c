@@ -108,9 +108,6 @@ typedef struct PlaceNotes
 /* In the pool a place's number stands for the TID. */
 #define PLACE_BITS		15
 
-/* of a list in the ranking, at least; it grows as lists are ranked */
-#define LIST_BYTES		16
-
 /* each doubles what was visited */
 #define MAX_BATCHES		34
 
@@ -121,9 +118,9 @@ typedef struct IvfScanState
 	IvfRerank  *rerank;			/* rows of ivfpq with exact distances, or
 								 * bounds */
 	PlaceNotes *notes;			/* of rows in the pool, with use_copies */
-	CandidatePool *groups;		/* groups whose lists are not in lists yet ... */
-	CandidatePool *lists;		/* ... and lists not yet visited; a TID's
-								 * block is the number */
+	CandidatePool *groups;		/* groups whose lists are not in lists yet (a
+								 * TID's block is the number) ... */
+	IvfOrder   *lists;			/* ... and lists not yet visited */
 	bool		started;
 
 	/* from here on set when the first row is asked for */
@@ -208,12 +205,7 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	state->context = context;
 	state->pool = pool_create((Size) work_mem * 1024);
 	state->groups = pool_create((Size) work_mem * 1024);
-
-	/*
-	 * lists come in many small batches (open_groups()), each of which would
-	 * spill to a sort of its own
-	 */
-	state->lists = pool_create(Max((Size) work_mem * 1024, (Size) LIST_BYTES * VECDB_MAX_LISTS));
+	state->lists = ivf_order_create();
 	if (ivf_has_codes(index))
 	{
 		state->rerank = ivf_rerank_create();
@@ -275,7 +267,7 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 		state->notes->n = 0;
 	pool_reset(state->pool);
 	pool_reset(state->groups);
-	pool_reset(state->lists);
+	ivf_order_reset(state->lists);
 
 	if (keys && scan->numberOfKeys > 0)
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
@@ -297,18 +289,7 @@ lists_to_rank(const IvfScanState *state)
 static void
 add_lists(IvfScanState *state, uint32 first, uint32 n, const float *distances)
 {
-	float		norm = sqrtf(state->query_normsq);
-	ItemPointerData item;
-
-	for (uint32 i = 0; i < n; i++)
-	{
-		double		distance = distances ? distances[i] : 0;
-
-		if (state->meta.metric != METRIC_L2)
-			distance = norm > 0 ? Max(2 + 2 * distance / norm, 0) : 2;
-		ItemPointerSet(&item, first + i, FirstOffsetNumber);
-		pool_add(state->lists, distance, &item);
-	}
+	ivf_order_add(state->lists, first, n, distances);
 	state->ranked += n;
 }
 
@@ -339,23 +320,32 @@ open_groups(Relation index, IvfScanState *state)
 		add_lists(state, first, n, distances);
 	}
 	if (distances)
-	{
-		pool_end_batch(state->lists);
 		pfree(distances);
-	}
+}
+
+/* Squared distance of the query and a centroid from what ranks that; under cosine and inner product of directions */
+static double
+list_distance(const IvfScanState *state, float distance)
+{
+	float		norm = sqrtf(state->query_normsq);
+
+	if (state->meta.metric == METRIC_L2)
+		return distance;
+	return norm > 0 ? Max(2 + 2 * (double) distance / norm, 0) : 2;
 }
 
 /* Take the next list from the ranking. */
 static void
 advance_list(Relation index, IvfScanState *state)
 {
-	ItemPointerData item;
+	float		distance;
 
 	if (state->ranked < state->meta.lists)
 		open_groups(index, state);
-	state->has_next = pool_pop(state->lists, &state->next_distance, &item);
+	state->has_next = ivf_order_pop(state->lists, Max(state->probes, state->visited) + 1,
+									&state->next_list, &distance);
 	if (state->has_next)
-		state->next_list = ItemPointerGetBlockNumberNoCheck(&item);
+		state->next_distance = list_distance(state, distance);
 }
 
 /*
@@ -388,7 +378,6 @@ rank_lists(Relation index, IvfScanState *state)
 	else
 	{
 		add_lists(state, 0, state->meta.lists, NULL);
-		pool_end_batch(state->lists);
 	}
 
 	advance_list(index, state);
@@ -1416,7 +1405,6 @@ ivfendscan(IndexScanDesc scan)
 		ivf_rerank_free(state->rerank);
 	pool_free(state->pool);
 	pool_free(state->groups);
-	pool_free(state->lists);
 	MemoryContextDelete(state->context);
 	scan->opaque = NULL;
 }

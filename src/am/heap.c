@@ -97,6 +97,32 @@ heap_remember(IndexScanDesc scan)
 	heap_remember_fetch(scan, scan->xs_heapfetch);
 }
 
+/*
+ * Let a fetch that is about to read the row have the table's page pinned already, if it
+ * was seen before: that spares it the look-up in the server's buffer table, which costs more
+ * than all else about a row.  A fetch prunes a page when it comes to it, which it has now;
+ * prune: do that.
+ */
+void
+heap_find_page(Relation heap, IndexFetchTableData *fetch, ItemPointer tid, bool prune)
+{
+	BlockNumber block = ItemPointerGetBlockNumberNoCheck(tid);
+	IndexFetchHeapData *of_heap = (IndexFetchHeapData *) fetch;
+	Buffer		buf;
+
+	if (fetch == NULL || !is_heap(heap) ||
+		(BufferIsValid(of_heap->xs_cbuf) && BufferGetBlockNumber(of_heap->xs_cbuf) == block))
+		return;
+	buf = page_pin_seen(heap, block);
+	if (!BufferIsValid(buf))
+		return;
+	if (BufferIsValid(of_heap->xs_cbuf))
+		ReleaseBuffer(of_heap->xs_cbuf);
+	of_heap->xs_cbuf = buf;
+	if (prune)
+		heap_page_prune_opt(heap, buf);
+}
+
 /* The row may be fetched soon. */
 void
 heap_prefetch_page(IndexScanDesc scan, ItemPointer tid)

@@ -195,6 +195,42 @@ hint_set(BufferHint *hint, Oid file, BlockNumber blkno, Buffer buf)
 	hint->buffer = buf;
 }
 
+/* Pin a block of the main fork where the hint says it is; false: it is not there. */
+static bool
+pin_hint(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy, const BufferHint *hint)
+{
+	/*
+	 * Not for a temporary table: it may have the file number of a permanent
+	 * one, and before 14.5 ReadRecentBuffer() mistook local buffers.
+	 */
+	if (!hint_is(hint, RelationGetFileNumber(rel), blkno) || RelationUsesLocalBuffers(rel) ||
+		!ReadRecentBuffer(RelationGetFileLocator(rel), MAIN_FORKNUM, blkno, hint->buffer))
+		return false;
+	/* as ReadBuffer() counts for pg_statio_user_tables, and VACUUM's delay */
+	pgstat_count_buffer_read(rel);
+	pgstat_count_buffer_hit(rel);
+	if (VacuumCostActive)
+		VacuumCostBalance += VacuumCostPageHit;
+	if (strategy == NULL)
+		count_usage(hint->buffer);
+	return true;
+}
+
+/*
+ * Pin a block of the main fork, of a table or an index, where it was seen last;
+ * InvalidBuffer: it is not there any more, or nobody has seen it.
+ */
+Buffer
+page_pin_seen(Relation rel, BlockNumber blkno)
+{
+	const BufferHint *hint;
+
+	if (nhints == 0)
+		return InvalidBuffer;
+	hint = find_hint(RelationGetFileNumber(rel), blkno);
+	return pin_hint(rel, blkno, NULL, hint) ? hint->buffer : InvalidBuffer;
+}
+
 /* Pin a block of the main fork that exists. */
 static Buffer
 pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
@@ -202,22 +238,8 @@ pin_block(Relation rel, BlockNumber blkno, BufferAccessStrategy strategy)
 	Oid			file = RelationGetFileNumber(rel);
 	BufferHint *hint = find_hint(file, blkno);
 
-	/*
-	 * Not for a temporary table: it may have the file number of a permanent
-	 * one, and before 14.5 ReadRecentBuffer() mistook local buffers.
-	 */
-	if (hint_is(hint, file, blkno) && !RelationUsesLocalBuffers(rel) &&
-		ReadRecentBuffer(RelationGetFileLocator(rel), MAIN_FORKNUM, blkno, hint->buffer))
-	{
-		/* as ReadBuffer() counts for pg_statio_user_indexes, and VACUUM's delay */
-		pgstat_count_buffer_read(rel);
-		pgstat_count_buffer_hit(rel);
-		if (VacuumCostActive)
-			VacuumCostBalance += VacuumCostPageHit;
-		if (strategy == NULL)
-			count_usage(hint->buffer);
+	if (pin_hint(rel, blkno, strategy, hint))
 		return hint->buffer;
-	}
 
 	/* an error in there must not leave the old buffer to the new block */
 	hint_set(hint, file, blkno, InvalidBuffer);

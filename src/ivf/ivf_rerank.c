@@ -91,6 +91,8 @@ ivf_rerank_fetch(IvfRerank *rerank, IndexScanDesc scan, ItemPointer tid, int dim
 		MemoryContextSwitchTo(old);
 	}
 	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
+	/* the executor will prune the pages of those handed out */
+	heap_find_page(scan->heapRelation, rerank->fetch->table, tid, false);
 	if (!ivf_fetch_visible(rerank->fetch, tid, scan->xs_snapshot, &datum))
 		return false;
 	heap_remember_fetch(scan, rerank->fetch->table);

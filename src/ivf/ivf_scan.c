@@ -1385,6 +1385,7 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 	}
 
 	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));
+	heap_find_page(scan->heapRelation, scan->xs_heapfetch, &tid, true);
 
 	state->handed_out++;
 	scan->xs_heaptid = tid;

@@ -74,6 +74,7 @@ heap_check_block(IndexScanDesc scan, BlockNumber block)
 		return;
 	last_nblocks = RelationGetNumberOfBlocks(heap);
 	last_file = RelationGetFileNumber(heap);
+	page_remember_table(last_nblocks);
 	heap_check_exists(heap, scan->indexRelation, block, last_nblocks);
 }
 

@@ -115,7 +115,7 @@ typedef struct BufferHint
 } BufferHint;
 
 #define HINTS_MIN	1024
-#define HINTS_MAX	(1024 * 1024)	/* 12 MB, for an index of 8 GB and more */
+#define HINTS_MAX	(1024 * 1024)	/* 12 MB, for index and table of 4 GB and more */
 
 static BufferHint *hints = NULL;
 static uint32 nhints = 0;		/* a power of two */
@@ -126,14 +126,18 @@ find_hint(Oid file, BlockNumber blkno)
 	return &hints[(blkno + file * 0x9E3779B1) & (nhints - 1)];
 }
 
-/* Have about one slot for each block. */
+/*
+ * Have two slots or more for each block, of the index and, as page_remember() is told about
+ * them, of the table: blocks in one slot drive each other out, and a page of the index
+ * without hint is not prefetched, either.
+ */
 static void
-grow_hints(BlockNumber nblocks)
+grow_hints(uint64 nblocks)
 {
 	uint32		wanted = HINTS_MIN;
 	BufferHint *old;
 
-	while (wanted < nblocks && wanted < HINTS_MAX)
+	while (wanted / 2 < nblocks && wanted < HINTS_MAX)
 		wanted *= 2;
 	if (wanted <= nhints)
 		return;
@@ -157,8 +161,7 @@ block_exists(Relation rel, BlockNumber blkno)
 	/* either may raise an error: remember nothing before both have gone well */
 	last_rel = InvalidOid;
 	last_nblocks = RelationGetNumberOfBlocks(rel);
-	/* of the table, too: see page_remember() */
-	grow_hints(last_nblocks * 2);
+	grow_hints(last_nblocks);
 	last_rel = RelationGetRelid(rel);
 	last_file = file;
 	return blkno < last_nblocks;
@@ -269,6 +272,13 @@ page_guess(Relation rel, BlockNumber blkno)
 	__builtin_prefetch(page, 0, 3);
 	__builtin_prefetch(page + BLCKSZ - 1, 0, 3);
 	return page;
+}
+
+/* Blocks of a table of that length will be remembered, beside those of the index read last. */
+void
+page_remember_table(BlockNumber nblocks)
+{
+	grow_hints((uint64) last_nblocks + nblocks);
 }
 
 /* A block was seen in that buffer. */

@@ -78,6 +78,7 @@ extern Buffer page_read_any(Relation rel, BlockNumber blkno, int lockmode,
 							PageVerdict *verdict);
 extern const char *page_guess(Relation rel, BlockNumber blkno);
 extern Buffer page_pin_seen(Relation rel, BlockNumber blkno);
+extern void page_remember_table(BlockNumber nblocks);
 extern void page_remember(Relation rel, BlockNumber blkno, Buffer buf);
 extern Buffer page_read_fork(Relation rel, ForkNumber fork, BlockNumber blkno,
 							 int lockmode, Size special_size);

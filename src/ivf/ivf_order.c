@@ -62,10 +62,10 @@ float_to_key(float distance)
 {
 	uint32		bits;
 
-	if (unlikely(isnan(distance)))
-		return PG_UINT32_MAX;
 	memcpy(&bits, &distance, sizeof(bits));
-	return (bits & 0x80000000) ? ~bits : bits | 0x80000000;
+	/* no branch: signs are anything */
+	bits ^= (uint32) ((int32) bits >> 31) | 0x80000000;
+	return isnan(distance) ? PG_UINT32_MAX : bits;
 }
 
 static inline float

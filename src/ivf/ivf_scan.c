@@ -1114,7 +1114,10 @@ next_batch(Relation index, IvfScanState *state)
 		/* know the next one's first page, so that it can be prefetched */
 		more = in_batch(state, first, end);
 		if (more)
+		{
 			ivf_cursor_start(index, &next, &state->meta, state->next_list);
+			(void) page_guess(index, next.head);
+		}
 		visit_list(index, state, &list, more ? next.head : InvalidBlockNumber);
 	}
 	if (state->batch != NULL)

@@ -541,8 +541,14 @@ whole_codes(const CodecQuery *query, const void *area, int first, const int *cho
 		float		bounds[BATCH];
 
 		for (int j = 0; j < now; j++)
-			memcpy(query->rest + j * codec->rest_size,
-				   rest_of(codec, &query->area, area, first + chosen[j]), codec->rest_size);
+		{
+			uint8_t    *to = query->rest + j * codec->rest_size;
+			const uint8_t *from = rest_of(codec, &query->area, area, first + chosen[j]);
+
+			/* planes are of 128 dimensions or a multiple: no call for each row */
+			for (size_t at = 0; at < codec->rest_size; at += 16)
+				memcpy(to + at, from + at, 16);
+		}
 		/* planes of 1 bit, worth half as much each time */
 		rabitq_dots(&query->rabitq, query->rest, now * planes, parts);
 		for (int j = 0; j < now; j++)

@@ -31,6 +31,8 @@
 /* The front that one pass aims at, and how many keys it looks at to get there */
 #define POOL_FRONT			32
 #define POOL_SAMPLE			32
+/* up to how many items are sorted by insertion */
+#define POOL_INSERTION		64
 #define POOL_INITIAL_ITEMS	1024
 
 typedef struct PoolItem
@@ -88,6 +90,26 @@ static inline bool
 item_less(const PoolItem *a, const PoolItem *b)
 {
 	return item_cmp(a, b) < 0;
+}
+
+/* Few are sorted by insertion, which needs no call for each comparison. */
+static void
+sort_items(PoolItem *items, Size n)
+{
+	if (n > POOL_INSERTION)
+	{
+		qsort(items, n, sizeof(PoolItem), item_cmp);
+		return;
+	}
+	for (Size i = 1; i < n; i++)
+	{
+		PoolItem	item = items[i];
+		Size		at = i;
+
+		for (; at > 0 && item_less(&item, &items[at - 1]); at--)
+			items[at] = items[at - 1];
+		items[at] = item;
+	}
 }
 
 CandidatePool *
@@ -258,7 +280,7 @@ sort_front(CandidatePool *pool)
 
 		for (int i = 0; i < POOL_SAMPLE; i++)
 			sample[i] = rest[(n / POOL_SAMPLE) * i];
-		qsort(sample, POOL_SAMPLE, sizeof(PoolItem), item_cmp);
+		sort_items(sample, POOL_SAMPLE);
 		rank = POOL_SAMPLE * POOL_FRONT / n;
 		pivot = sample[rank];
 
@@ -276,7 +298,7 @@ sort_front(CandidatePool *pool)
 	if (front == 0 || front > n / 2)
 		front = n;
 
-	qsort(rest, front, sizeof(PoolItem), item_cmp);
+	sort_items(rest, front);
 	pool->sorted_end = pool->head + front;
 }
 

@@ -34,15 +34,21 @@ def sides(index, rows):
     }[index]
 
 
+TEXTBOOK = "FAISS IVFPQ, nlist = 4096, m = 16, 8 bits, 128 dimensions"
+
 # name: (what it repeats, data sets, sides as a function of the number of rows, settings that alone are searched with or None)
 PRESETS = {
     "hnsw-100": ("HNSW, M = 16, ef_construction = 200, ef_search = 100", REAL, lambda rows: graph_sides(16, 200),
                  [{"hnsw.ef_search": 100}, {"ef": 100}]),
     "hnsw-50": ("HNSW, M = 16, ef_construction = 200, ef_search = 50", REAL, lambda rows: graph_sides(16, 200),
                 [{"hnsw.ef_search": 50}, {"ef": 50}]),
-    "ivfpq-4096": ("FAISS IVFPQ, nlist = 4096, m = 16, 8 bits, 128 dimensions", ("clustered:500000x128",),
+    "ivfpq-4096": (TEXTBOOK, ("clustered:1000000x128",),
                    lambda rows: [("vecdb ivfpq", {"lists": 4096}), ("vecdb ivfflat", {"lists": 4096}),
                                  ("faiss IVFPQ", {"lists": 4096, "m": 16, "bits": 8})], None),
+    # with the sample's codes in place of the default's
+    "ivfpq-4096-pq": (TEXTBOOK, ("clustered:1000000x128",),
+                      lambda rows: [("vecdb ivfpq", {"lists": 4096, "quantizer": "pq", "m": 16, "bits": 8}),
+                                    ("faiss IVFPQ", {"lists": 4096, "m": 16, "bits": 8})], None),
     "annoy-10": ("Annoy, 10 trees of 64 dimensions", ("clustered:200000x64:1:cosine",),
                  lambda rows: [("vecdb hnsw", {}), ("vecdb ivfflat", {"lists": lists_for(rows)}), ("annoy trees", {"trees": 10})], None),
 }

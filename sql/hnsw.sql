@@ -188,6 +188,8 @@ RESET vecdb.target_recall;
 -- rows locked and followed in order
 BEGIN;
 SELECT count(*) FROM (SELECT id FROM h ORDER BY v <-> '[1,1,1,1,1,1,1,1]' LIMIT 5 FOR UPDATE) x;
+-- equal rows, whose place in the order is in doubt, keep their own in the table
+SELECT count(*) FROM (SELECT ctid AS place FROM h ORDER BY v <-> '[1,2,3,4,5,6,7,8]' LIMIT 50) x JOIN h ON h.ctid = x.place;
 -- a cursor sees what was there when it was opened, and scrolls
 SET LOCAL hnsw.iterative_scan = relaxed_order;
 DECLARE c SCROLL CURSOR FOR SELECT id FROM h WHERE id <= 3000 ORDER BY v <-> '[0.2,0,0,0,0,0,0,0]';

@@ -4,8 +4,8 @@
  *	  Vectors kept in half precision, and bounds on the operator's distance
  *	  that follow from the distance to what is kept.
  *
- * The bounds always hold: only such may go to the executor, which raises an
- * error when one is above the distance that it computes.
+ * The bounds always hold: a scan hands rows out by them, and one that is above the
+ * row's distance would put it in a wrong place.
  *
  *-------------------------------------------------------------------------
  */

@@ -10,24 +10,19 @@
  * which is cheaper than hopping on: so every row is met if the executor keeps
  * asking, and in relaxed_order handed out.
  *
- * The index knows vectors in half precision, so it hands out a lower bound of
- * each row's distance and has the executor recheck the order.  The executor
- * gives a row out when its true distance is no more than the bound of the row
- * handed to it last.  So bounds must never fall: the one handed out is computed
- * with the largest rounding error seen so far, and a row whose own bound lies below what was
- * handed out came too late.  strict_order drops and counts it (DEBUG1);
- * relaxed_order hands it out.
- *
+ * The index knows vectors in half precision, so it has bounds of each row's distance.
  * Most rows are farther from their neighbours in the order than any rounding: then
- * the row's place is certain and the executor need not look.  That is so where its
- * lower bound is no less than the upper one of all before it, and its upper bound no
- * more than the lower one of what comes next.  It spares the executor a
- * distance, a copy of the row and the row behind the last one.  What turns up later
- * below the upper bound came too late.
+ * the row's place is certain.  That is so where its lower bound is no less than the upper one of
+ * all before it, and its upper bound no more than the lower one of what comes next.  A row in
+ * doubt gets its distance from the table, and waits until that is no more than the lower bound of
+ * the row that the graph gave last (am/exact.h).  So these bounds must never fall: the one that
+ * counts is computed with the largest rounding error seen so far, and a row whose own bound lies below
+ * it came too late.  strict_order drops and counts it (DEBUG1); relaxed_order hands it out.  What turns
+ * up later below the upper bound of a row whose place was certain came too late, too.
  *
  * A row beyond the search's radius (graph_search_radius(): the eleventh and twelfth, which
- * the executor asks for to know that the tenth is in its place, may be) goes out with the
- * bound of the radius.  The executor keeps it until rows come that have a greater one, so
+ * are asked for to know that the tenth is in its place, may be) counts with the
+ * bound of the radius.  It waits until rows come that have a greater one, so
  * that what the search finds between the two, when it goes on, is not too late.
  *
  *-------------------------------------------------------------------------
@@ -45,6 +40,7 @@
 
 #include "am/heap.h"
 #include "am/pool.h"
+#include "am/exact.h"
 #include "compat.h"
 #include "guc.h"
 #include "hnsw/hnsw_private.h"
@@ -55,8 +51,8 @@
 #define FINISH_MIN			1000
 /* strict order gathers so many times what it hands out, beyond the first ones */
 #define LOOK_AHEAD			4
-/* rows beyond LIMIT that the executor asks for to know the order of the others */
-#define EXECUTOR_AHEAD		2
+/* rows beyond LIMIT that the graph is asked for to know the order of the others */
+#define ORDER_AHEAD		2
 /* off is pgvector's: no more rows than that where nobody set ef_search */
 #define EF_OFF				40
 /* bytes that a search of some hundred visits needs */
@@ -100,6 +96,10 @@ typedef struct HnswScanState
 	HnswTids	tids;
 	uint32		next_tid;
 
+	/* rows whose place in the order is in doubt, by their exact distances */
+	ExactRows  *exact_rows;
+	bool		ended;			/* these are all that is left */
+
 	double		bound;			/* the greatest handed out; no less than what certain
 								 * rows may be */
 	double		high;			/* no distance of a node handed out is more */
@@ -123,8 +123,11 @@ hnswbeginscan(Relation index, int nkeys, int norderbys)
 												  "hnsw scan",
 												  ALLOCSET_DEFAULT_SIZES);
 	HnswScanState *state = MemoryContextAllocZero(context, sizeof(HnswScanState));
+	MemoryContext old = MemoryContextSwitchTo(context);
 
 	state->context = context;
+	state->exact_rows = exact_create();
+	MemoryContextSwitchTo(old);
 	scan->opaque = state;
 	scan->xs_orderbyvals = palloc0(sizeof(Datum) * Max(norderbys, 1));
 	scan->xs_orderbynulls = palloc(sizeof(bool) * Max(norderbys, 1));
@@ -159,6 +162,7 @@ hnswrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 	if (state->ahead)
 		pool_free(state->ahead);
 	state->ahead = NULL;
+	exact_reset(state->exact_rows);
 
 	if (keys && scan->numberOfKeys > 0)
 		memmove(scan->keyData, keys, scan->numberOfKeys * sizeof(ScanKeyData));
@@ -354,13 +358,15 @@ start_scan(IndexScanDesc scan, HnswScanState *state)
 	state->ef = effort.ef;
 	/* what the search gives before ef doubles, or who asks for ten with ef = 10 */
 	state->first = effort.hold_back ?
-		Max(effort.ef / 3 + 4, Min(effort.ef, 10) + EXECUTOR_AHEAD) :
-		(uint32) effort.ef + EXECUTOR_AHEAD;
+		Max(effort.ef / 3 + 4, Min(effort.ef, 10) + ORDER_AHEAD) :
+		(uint32) effort.ef + ORDER_AHEAD;
 	state->nodes_out = 0;
 	state->tids.n = state->next_tid = 0;
 	state->bound = state->high = -get_float8_infinity();
 	state->max_error = state->max_norm = 0;
 	state->beyond = false;
+	state->ended = false;
+	state->row_bound = -get_float8_infinity();
 	hnsw_reader_start(&state->reader, &effort);
 	/* asked for everything: one pass is the cheapest way there */
 	if (isinf(effort.gamma))
@@ -417,7 +423,7 @@ next_bound(HnswScanState *state, float distance, float error, float norm, bool a
 		return true;
 
 	hnsw_bounds(&state->query, distance, error, norm, &own, &high);
-	/* nothing can be said of it: the executor finds its place */
+	/* nothing can be said of it but by its value */
 	if (isinf(error) || own == -get_float8_infinity())
 	{
 		state->high = get_float8_infinity();
@@ -643,16 +649,13 @@ prefetch_rows(IndexScanDesc scan, HnswScanState *state)
 	}
 }
 
-bool
-hnswgettuple(IndexScanDesc scan, ScanDirection dir)
+/*
+ * The next row in the order of the graph: state->row_bound and row_certain say what is
+ * known of its distance.  False at the end.
+ */
+static bool
+next_row(IndexScanDesc scan, HnswScanState *state, ItemPointer tid)
 {
-	HnswScanState *state = (HnswScanState *) scan->opaque;
-	ItemPointer tid;
-
-	Assert(ScanDirectionIsForward(dir));
-	if (!state->started)
-		start_scan(scan, state);
-
 	if (state->next_tid >= state->tids.n)
 	{
 		double		bound;
@@ -665,18 +668,79 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 		state->row_bound = bound;
 		state->bound = Max(state->bound, state->row_certain ? state->high : bound);
 	}
-	tid = &state->tids.tids[state->next_tid++];
-	prefetch_rows(scan, state);
-	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
+	*tid = state->tids.tids[state->next_tid++];
+	return true;
+}
 
-	scan->xs_heaptid = *tid;
+/* The operator's distance of a row in the table; false: the snapshot sees no such row. */
+static bool
+row_distance(IndexScanDesc scan, HnswScanState *state, ItemPointer tid, double *distance)
+{
+	ScanKey		key = scan->orderByData;
+	Vector	   *value;
+
+	if (!exact_fetch(state->exact_rows, scan, tid, state->hnsw->meta.dims, &value))
+		return false;
+	*distance = DatumGetFloat8(FunctionCall2Coll(&key->sk_func, key->sk_collation,
+												 PointerGetDatum(value), key->sk_argument));
+	return true;
+}
+
+/* The next row to hand out: of those in doubt, or the graph's.  False at the end. */
+static bool
+next_in_order(IndexScanDesc scan, HnswScanState *state, ItemPointer tid)
+{
+	for (;;)
+	{
+		double		nearest;
+		double		high;
+		bool		in_doubt = exact_nearest(state->exact_rows, &nearest, &high);
+
+		if (in_doubt && (state->ended || nearest <= state->row_bound))
+			return exact_pop(state->exact_rows, &nearest, &high, tid);
+		if (state->ended)
+			return false;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!next_row(scan, state, tid))
+		{
+			state->ended = true;
+			continue;
+		}
+		prefetch_rows(scan, state);
+		if (!state->has_query)
+			return true;
+		if (!state->row_certain)
+		{
+			double		distance;
+
+			if (row_distance(scan, state, tid, &distance))
+				exact_put(state->exact_rows, distance, distance, tid);
+		}
+		else if (in_doubt && nearest <= state->row_bound)
+			exact_put(state->exact_rows, state->row_bound, state->row_bound, tid);
+		else
+			return true;
+	}
+}
+
+bool
+hnswgettuple(IndexScanDesc scan, ScanDirection dir)
+{
+	HnswScanState *state = (HnswScanState *) scan->opaque;
+	ItemPointerData tid;
+
+	Assert(ScanDirectionIsForward(dir));
+	if (!state->started)
+		start_scan(scan, state);
+	if (!next_in_order(scan, state, &tid))
+		return false;
+
+	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));
+	heap_find_page(scan->heapRelation, scan->xs_heapfetch, &tid, true);
+	scan->xs_heaptid = tid;
 	scan->xs_recheck = false;
-	scan->xs_recheckorderby = state->has_query && !state->row_certain;
-	/* where a float8 is a pointer, the last one is ours to free */
-	if (!FLOAT8PASSBYVAL && !scan->xs_orderbynulls[0])
-		pfree(DatumGetPointer(scan->xs_orderbyvals[0]));
-	scan->xs_orderbynulls[0] = !state->has_query;
-	scan->xs_orderbyvals[0] = state->has_query ? Float8GetDatum(state->row_bound) : (Datum) 0;
+	scan->xs_recheckorderby = false;
 	return true;
 }
 
@@ -691,6 +755,7 @@ hnswendscan(IndexScanDesc scan)
 		pool_free(state->rest);
 	if (state->ahead)
 		pool_free(state->ahead);
+	exact_free(state->exact_rows);
 	MemoryContextDelete(state->context);
 	scan->opaque = NULL;
 }

@@ -7,8 +7,7 @@
  * A value is normalised (cosine) or augmented (inner product), centred, rotated
  * (not for L1) and rounded to half precision.  On the way it keeps account of
  * how far what is stored may be from the truth, so that the distance to what is
- * stored gives a bound that always holds: only such bounds may go to the
- * executor, which raises an error when one is above the distance it computes.
+ * stored gives a bound that always holds (am/half.h).
  *
  *-------------------------------------------------------------------------
  */

@@ -1,14 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * ivf_fetch.c
- *	  A row's value from the table, for ivfpq, which keeps only its code.
- *
- * A scan wants the version that its snapshot sees: as the executor would fetch
- * it, through the HOT chain, and detoasted; where the index is on an expression,
- * that is evaluated.
+ *	  Any row's value from the table, for ivfpq, which keeps only its code.
  *
  * VACUUM (training, and the measurement of errors) wants the value of each row
- * in the index, visible to whomever.  Our own snapshot keeps nothing in place,
+ * in the index, visible to whomever (scans: am/fetch.c).  Our own snapshot keeps nothing in place,
  * since others disregard that of a VACUUM: a row that was deleted, and its chunks in
  * TOAST, may be pruned at any moment.  So
  *
@@ -57,16 +53,7 @@ ivf_fetch_begin(Relation heap, Relation index)
 {
 	IvfFetch   *fetch = palloc0(sizeof(IvfFetch));
 
-	fetch->heap = heap;
-	fetch->index = index;
-	fetch->row_context = AllocSetContextCreate(CurrentMemoryContext, "ivfpq row",
-											   ALLOCSET_DEFAULT_SIZES);
-	fetch->info = BuildIndexInfo(index);
-	fetch->column = fetch->info->ii_IndexAttrNumbers[0];
-	fetch->slot = table_slot_create(heap, NULL);
-	if (fetch->column == 0)
-		fetch->estate = CreateExecutorState();
-	fetch->table = table_index_fetch_begin(heap);
+	fetch_begin(&fetch->row, heap, index);
 	return fetch;
 }
 
@@ -74,69 +61,22 @@ ivf_fetch_begin(Relation heap, Relation index)
 void
 ivf_fetch_reset(IvfFetch *fetch)
 {
-	ExecClearTuple(fetch->slot);
-	table_index_fetch_reset(fetch->table);
+	fetch_reset(&fetch->row);
 }
 
 /* Memory is its context's. */
 void
 ivf_fetch_end(IvfFetch *fetch)
 {
-	ExecDropSingleTupleTableSlot(fetch->slot);
+	fetch_end(&fetch->row);
 	if (fetch->flat)
 		ExecDropSingleTupleTableSlot(fetch->flat);
-	table_index_fetch_end(fetch->table);
-	if (fetch->estate)
-		FreeExecutorState(fetch->estate);
 	if (fetch->toast)
 	{
 		toast_close_indexes(fetch->toast_indexes, fetch->toast_nindexes, NoLock);
 		table_close(fetch->toast, NoLock);
 	}
 }
-
-/* The value to index of the row in a slot; false: NULL.  Called in row_context. */
-static bool
-indexed_value(IvfFetch *fetch, TupleTableSlot *slot, Datum *value)
-{
-	Datum		values[INDEX_MAX_KEYS];
-	bool		isnull[INDEX_MAX_KEYS];
-
-	if (fetch->column != 0)
-		*value = slot_getattr(slot, fetch->column, &isnull[0]);
-	else
-	{
-		ResetPerTupleExprContext(fetch->estate);
-		GetPerTupleExprContext(fetch->estate)->ecxt_scantuple = slot;
-		FormIndexDatum(fetch->info, slot, fetch->estate, values, isnull);
-		*value = values[0];
-	}
-	/* it was not NULL when it was indexed: an index that names a wrong row */
-	return !isnull[0];
-}
-
-/*
- * The value of the row that the TID leads to, valid until the next call; false
- * when the snapshot, an MVCC one, sees none.
- */
-bool
-ivf_fetch_visible(IvfFetch *fetch, ItemPointer tid, Snapshot snapshot, Datum *value)
-{
-	ItemPointerData at = *tid;	/* becomes that of the chain's member */
-	bool		call_again = false;
-	MemoryContext old;
-	bool		found;
-
-	if (!table_index_fetch_tuple(fetch->table, &at, snapshot, fetch->slot, &call_again, NULL))
-		return false;
-	MemoryContextReset(fetch->row_context);
-	old = MemoryContextSwitchTo(fetch->row_context);
-	found = indexed_value(fetch, fetch->slot, value);
-	MemoryContextSwitchTo(old);
-	return found;
-}
-
-/* ---- whatever is there ---- */
 
 /* Was this version inserted by a transaction that has not failed? */
 static bool
@@ -241,15 +181,15 @@ read_chunks(IvfFetch *fetch, struct varlena *pointer, Datum *value)
 static TupleTableSlot *
 flatten(IvfFetch *fetch)
 {
-	TupleDesc	desc = RelationGetDescr(fetch->heap);
-	TupleTableSlot *slot = fetch->slot;
+	TupleDesc	desc = RelationGetDescr(fetch->row.heap);
+	TupleTableSlot *slot = fetch->row.slot;
 
 	if (fetch->flat == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(fetch));
 
 		fetch->flat = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-		pull_varattnos((Node *) fetch->info->ii_Expressions, 1, &fetch->columns);
+		pull_varattnos((Node *) fetch->row.info->ii_Expressions, 1, &fetch->columns);
 		MemoryContextSwitchTo(old);
 	}
 	ExecClearTuple(fetch->flat);
@@ -286,30 +226,30 @@ ivf_fetch_any(IvfFetch *fetch, ItemPointer tid, Datum *value)
 	bool		found;
 
 	if (ItemPointerGetBlockNumberNoCheck(tid) >= fetch->nblocks)
-		fetch->nblocks = RelationGetNumberOfBlocks(fetch->heap);
-	heap_check_exists(fetch->heap, fetch->index, ItemPointerGetBlockNumberNoCheck(tid),
+		fetch->nblocks = RelationGetNumberOfBlocks(fetch->row.heap);
+	heap_check_exists(fetch->row.heap, fetch->row.index, ItemPointerGetBlockNumberNoCheck(tid),
 					  fetch->nblocks);
 	ItemPointerSetInvalid(&best);
 	do
 	{
-		if (!table_index_fetch_tuple(fetch->table, &at, SnapshotAny, fetch->slot,
+		if (!table_index_fetch_tuple(fetch->row.table, &at, SnapshotAny, fetch->row.slot,
 									 &call_again, NULL))
 			break;
-		last = fetch->slot->tts_tid;
-		if (was_inserted(fetch->slot))
+		last = fetch->row.slot->tts_tid;
+		if (was_inserted(fetch->row.slot))
 			best = last;
 	} while (call_again);
 	if (!ItemPointerIsValid(&best))
 		return false;
 	if (!ItemPointerEquals(&best, &last) &&
-		!table_tuple_fetch_row_version(fetch->heap, &best, SnapshotAny, fetch->slot))
+		!table_tuple_fetch_row_version(fetch->row.heap, &best, SnapshotAny, fetch->row.slot))
 		return false;
 
-	MemoryContextReset(fetch->row_context);
-	old = MemoryContextSwitchTo(fetch->row_context);
-	if (fetch->column != 0)
+	MemoryContextReset(fetch->row.row_context);
+	old = MemoryContextSwitchTo(fetch->row.row_context);
+	if (fetch->row.column != 0)
 	{
-		found = indexed_value(fetch, fetch->slot, value);
+		found = fetch_indexed_value(&fetch->row, fetch->row.slot, value);
 		if (found && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(*value)))
 			found = read_chunks(fetch, (struct varlena *) DatumGetPointer(*value), value);
 	}
@@ -317,7 +257,7 @@ ivf_fetch_any(IvfFetch *fetch, ItemPointer tid, Datum *value)
 	{
 		TupleTableSlot *flat = flatten(fetch);
 
-		found = flat != NULL && indexed_value(fetch, flat, value);
+		found = flat != NULL && fetch_indexed_value(&fetch->row, flat, value);
 	}
 	MemoryContextSwitchTo(old);
 	return found;

@@ -15,8 +15,10 @@
 #include "nodes/pathnodes.h"
 #include "utils/tuplesort.h"
 
+#include "am/fetch.h"
 #include "am/options.h"
 #include "am/pool.h"
+#include "am/exact.h"
 #include "am/support.h"
 #include "ivf/ivf_page.h"
 
@@ -286,19 +288,10 @@ extern bool ivfinsert(Relation index, Datum *values, bool *isnull,
 					  IndexUniqueCheck checkUnique, bool indexUnchanged,
 					  IndexInfo *indexInfo);
 
-/* ivf_fetch.c: values of rows, from the table */
+/* ivf_fetch.c: values of rows for VACUUM, from the table */
 typedef struct IvfFetch
 {
-	Relation	heap;
-	Relation	index;
-	IndexFetchTableData *table;
-	TupleTableSlot *slot;
-	IndexInfo  *info;
-	AttrNumber	column;			/* 0: an expression ... */
-	EState	   *estate;			/* ... for which there is this, or NULL */
-	MemoryContext row_context;	/* of one value; reset with each row */
-
-	/* of ivf_fetch_any() */
+	RowFetch	row;
 	BlockNumber nblocks;
 	TupleTableSlot *flat;		/* columns of the expression, not in TOAST */
 	Bitmapset  *columns;		/* which, as pull_varattnos() has it */
@@ -309,22 +302,9 @@ typedef struct IvfFetch
 } IvfFetch;
 
 extern IvfFetch *ivf_fetch_begin(Relation heap, Relation index);
-extern bool ivf_fetch_visible(IvfFetch *fetch, ItemPointer tid, Snapshot snapshot, Datum *value);
 extern bool ivf_fetch_any(IvfFetch *fetch, ItemPointer tid, Datum *value);
 extern void ivf_fetch_reset(IvfFetch *fetch);
 extern void ivf_fetch_end(IvfFetch *fetch);
-
-/* ivf_rerank.c: exact distances of a scan's rows */
-typedef struct IvfRerank IvfRerank;
-extern IvfRerank *ivf_rerank_create(void);
-extern void ivf_rerank_reset(IvfRerank *rerank);
-extern void ivf_rerank_free(IvfRerank *rerank);
-extern bool ivf_rerank_fetch(IvfRerank *rerank, IndexScanDesc scan, ItemPointer tid,
-							 int dims, const float **value);
-extern void ivf_rerank_put(IvfRerank *rerank, double low, double high, ItemPointer tid);
-extern Size ivf_rerank_count(const IvfRerank *rerank);
-extern bool ivf_rerank_nearest(const IvfRerank *rerank, double *low, double *high);
-extern bool ivf_rerank_pop(IvfRerank *rerank, double *low, double *high, ItemPointer tid);
 
 /* ivf_scan.c */
 

@@ -27,9 +27,8 @@
  *
  * With rerank = index the index has copies of the vectors in half precision, and a
  * row gets two bounds of its distance from its copy (ivf_copy.c).  It is handed out by
- * the lower one.  Where its upper one touches no other row's, its place is certain;
- * else the executor is told the bound, and orders the rows in question by the values that it
- * reads.  The pool has the number of a row's place in the scan's notes, instead of its TID.
+ * the lower one where its upper one touches no other row's; else it gets its
+ * distance from the table, too.  The pool has the number of a row's place in the scan's notes, instead of its TID.
  *
  * Of the rows that a batch visits few will be wanted.  So the pool gets those whose
  * bounds do not exceed the batch's reach: the estimate of its 32nd nearest row
@@ -115,7 +114,7 @@ typedef struct IvfScanState
 {
 	MemoryContext context;		/* of all below; lives as long as the scan */
 	CandidatePool *pool;		/* rows; see bound_distance() for ivfpq's */
-	IvfRerank  *rerank;			/* rows of ivfpq with exact distances, or
+	ExactRows  *exact_rows;			/* rows of ivfpq with exact distances, or
 								 * bounds */
 	PlaceNotes *notes;			/* of rows in the pool, with use_copies */
 	CandidatePool *groups;		/* groups whose lists are not in lists yet (a
@@ -208,7 +207,7 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	state->lists = ivf_order_create();
 	if (ivf_has_codes(index))
 	{
-		state->rerank = ivf_rerank_create();
+		state->exact_rows = exact_create();
 		state->notes = palloc0(sizeof(PlaceNotes));
 	}
 	MemoryContextSwitchTo(old);
@@ -261,8 +260,8 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 
 	finish_scan(scan, state);
 	state->started = false;
-	if (state->rerank)
-		ivf_rerank_reset(state->rerank);
+	if (state->exact_rows)
+		exact_reset(state->exact_rows);
 	if (state->notes)
 		state->notes->n = 0;
 	pool_reset(state->pool);
@@ -1179,11 +1178,13 @@ next_bound(Relation index, IvfScanState *state, double *bound, ItemPointer tid)
 static bool
 fetch_distance(IndexScanDesc scan, IvfScanState *state, ItemPointer tid, double *distance)
 {
+	Vector	   *row;
 	const float *value;
 	int			dims = state->meta.dims;
 
-	if (!ivf_rerank_fetch(state->rerank, scan, tid, dims, &value))
+	if (!exact_fetch(state->exact_rows, scan, tid, dims, &row))
 		return false;
+	value = row->x;
 	if (state->meta.metric == METRIC_L2)
 		*distance = row_distance(state, kernel->l2sq(state->query, value, dims), 0);
 	else
@@ -1223,6 +1224,37 @@ find_last_distance(IndexScanDesc scan, IvfScanState *state)
 	state->last_distance = state->last_low;
 }
 
+/* A row comes to those whose distance lies between two bounds, unless it comes too late. */
+static void
+put_row(IvfScanState *state, double low, double high, ItemPointer tid)
+{
+	if (state->iterative_scan != ITERATIVE_SCAN_RELAXED && low < state->last_distance)
+		state->dropped++;
+	else
+		exact_put(state->exact_rows, low, high, tid);
+}
+
+/* The same with its distance, from the table */
+static void
+put_exact(IndexScanDesc scan, IvfScanState *state, ItemPointer tid)
+{
+	double		distance;
+
+	if (!fetch_distance(scan, state, tid, &distance))
+	{
+		/*
+		 * as if it had been handed out: ivfflat leaves such rows to the
+		 * executor
+		 */
+		state->handed_out++;
+		return;
+	}
+	if (state->iterative_scan != ITERATIVE_SCAN_RELAXED &&
+		distance < state->last_distance && distance >= state->last_low)
+		find_last_distance(scan, state);
+	put_row(state, distance, distance, tid);
+}
+
 /*
  * The row that an item of the pool stands for comes to those with a distance, or
  * with bounds of it from its copy.
@@ -1230,79 +1262,65 @@ find_last_distance(IndexScanDesc scan, IvfScanState *state)
 static void
 make_exact(IndexScanDesc scan, IvfScanState *state, const ItemPointerData *item)
 {
-	bool		relaxed = state->iterative_scan == ITERATIVE_SCAN_RELAXED;
 	ItemPointerData tid = *item;
 	double		low;
 	double		high;
-	bool		exact = true;
 
 	if (state->use_copies)
 	{
 		const IvfPlace *place = noted_place(state, item);
 
 		tid = place->tid;
-		exact = place->block == InvalidBlockNumber ||
-			!ivf_copy_bounds(scan->indexRelation, &state->layout, place, &state->copy_query,
-							 &low, &high);
-		/* it comes late, or may: which only its distance can tell */
-		if (!exact && !relaxed && low < state->last_distance)
-			exact = high >= state->last_low;
-	}
-	if (exact)
-	{
-		if (!fetch_distance(scan, state, &tid, &low))
+
+		/* where it comes late, or may, only its distance can tell */
+		if (place->block != InvalidBlockNumber &&
+			ivf_copy_bounds(scan->indexRelation, &state->layout, place, &state->copy_query,
+							&low, &high) &&
+			(state->iterative_scan == ITERATIVE_SCAN_RELAXED || low >= state->last_distance ||
+			 high < state->last_low))
 		{
-			/*
-			 * as if it had been handed out: ivfflat leaves such rows to the
-			 * executor
-			 */
-			state->handed_out++;
+			put_row(state, low, high, &tid);
 			return;
 		}
-		high = low;
-		if (!relaxed && low < state->last_distance && low >= state->last_low)
-			find_last_distance(scan, state);
 	}
-	if (!relaxed && low < state->last_distance)
-		state->dropped++;
-	else
-		ivf_rerank_put(state->rerank, low, high, &tid);
+	put_exact(scan, state, &tid);
 }
 
 /*
  * Take the row with the least bound from those that have a distance, or bounds of it,
  * to hand it out.  Its place is certain where no row that is still to come may be nearer than
- * it can be far, and none of those handed out farther than it can be near.
+ * it can be far, and none of those handed out farther than it can be near; if not, it
+ * gets its distance, and false is returned.
  */
 static bool
-take_nearest(IvfScanState *state, double *distance, ItemPointer tid)
+take_nearest(IndexScanDesc scan, IvfScanState *state, ItemPointer tid)
 {
+	double		low;
 	double		high;
 	double		next_low;
 	double		next_high;
-	bool		certain;
 
-	(void) ivf_rerank_pop(state->rerank, distance, &high, tid);
-	certain = *distance == high || isnan(high) ||
-		(*distance >= state->greatest_high &&
-		 !(ivf_rerank_nearest(state->rerank, &next_low, &next_high) && high > next_low));
-	state->greatest_high = Max(state->greatest_high, high);
-	if (!(state->last_distance > (certain ? high : *distance)))
+	(void) exact_pop(state->exact_rows, &low, &high, tid);
+	if (!(low == high || isnan(high) ||
+		  (low >= state->greatest_high &&
+		   !(exact_nearest(state->exact_rows, &next_low, &next_high) && high > next_low))))
 	{
-		state->last_distance = certain ? high : *distance;
-		state->last_low = *distance;
+		put_exact(scan, state, tid);
+		return false;
+	}
+	state->greatest_high = Max(state->greatest_high, high);
+	if (!(state->last_distance > high))
+	{
+		state->last_distance = high;
+		state->last_low = low;
 		state->last_tid = *tid;
 	}
-	return certain;
+	return true;
 }
 
-/*
- * The next row of ivfpq in the order of exact distances; false: gather more.  Where
- * *certain is false, *distance is but a lower bound, and the row's place for the executor to find.
- */
+/* The next row of ivfpq in the order of exact distances; false: gather more. */
 static bool
-next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, bool *certain,
-		   ItemPointer tid)
+next_exact(IndexScanDesc scan, IvfScanState *state, ItemPointer tid)
 {
 	for (;;)
 	{
@@ -1318,14 +1336,16 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, bool *cert
 			pending = true;
 			bound = state->reach;
 		}
-		if (ivf_rerank_nearest(state->rerank, &low, &high))
+		if (exact_nearest(state->exact_rows, &low, &high))
 		{
 			if (!pending ||
-				(state->rerank_k > 0 ? ivf_rerank_count(state->rerank) >= (Size) state->rerank_k :
+				(state->rerank_k > 0 ? exact_count(state->exact_rows) >= (Size) state->rerank_k :
 				 high <= bound_distance(state, bound)))
 			{
-				*certain = take_nearest(state, distance, tid);
-				return true;
+				CHECK_FOR_INTERRUPTS();
+				if (take_nearest(scan, state, tid))
+					return true;
+				continue;
 			}
 		}
 		else if (!pending)
@@ -1340,23 +1360,10 @@ next_exact(IndexScanDesc scan, IvfScanState *state, double *distance, bool *cert
 	}
 }
 
-/* Say what the row is handed out by: the executor puts rows in doubt behind those that are nearer. */
-static void
-report_distance(IndexScanDesc scan, const IvfScanState *state, double distance)
-{
-	/* where a float8 is a pointer, the last one is ours to free */
-	if (!FLOAT8PASSBYVAL && !scan->xs_orderbynulls[0])
-		pfree(DatumGetPointer(scan->xs_orderbyvals[0]));
-	scan->xs_orderbynulls[0] = !state->use_copies;
-	scan->xs_orderbyvals[0] = state->use_copies ? Float8GetDatum(distance) : (Datum) 0;
-}
-
 bool
 ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 {
 	IvfScanState *state = (IvfScanState *) scan->opaque;
-	double		distance;
-	bool		certain = true;
 	ItemPointerData tid;
 
 	Assert(ScanDirectionIsForward(dir));
@@ -1375,14 +1382,11 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 
 		if (state->exact)
 		{
-			if (next_exact(scan, state, &distance, &certain, &tid))
+			if (next_exact(scan, state, &tid))
 				break;
 		}
-		else if (next_bound(scan->indexRelation, state, &distance, &tid))
-		{
-			state->last_distance = distance;
+		else if (next_bound(scan->indexRelation, state, &state->last_distance, &tid))
 			break;
-		}
 		if (!next_batch(scan->indexRelation, state))
 			return false;
 	}
@@ -1393,8 +1397,7 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 	state->handed_out++;
 	scan->xs_heaptid = tid;
 	scan->xs_recheck = false;
-	scan->xs_recheckorderby = !certain;
-	report_distance(scan, state, distance);
+	scan->xs_recheckorderby = false;
 	return true;
 }
 
@@ -1405,8 +1408,8 @@ ivfendscan(IndexScanDesc scan)
 
 	finish_scan(scan, state);
 	/* tuplesorts may own files, which no memory context closes */
-	if (state->rerank)
-		ivf_rerank_free(state->rerank);
+	if (state->exact_rows)
+		exact_free(state->exact_rows);
 	pool_free(state->pool);
 	pool_free(state->groups);
 	MemoryContextDelete(state->context);

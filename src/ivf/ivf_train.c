@@ -343,7 +343,7 @@ fetch_row(IvfTraining *training, ItemPointer tid, IvfRow row)
 	VACUUM_DELAY_POINT();
 	if (!ivf_fetch_any(training->fetch, tid, &value))
 		return false;
-	context = MemoryContextSwitchTo(training->fetch->row_context);
+	context = MemoryContextSwitchTo(training->fetch->row.row_context);
 	has_place = ivf_form_row((Metric) old->metric, old->dims, value, tid, row);
 	MemoryContextSwitchTo(context);
 	return has_place;

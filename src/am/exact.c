@@ -1,13 +1,18 @@
 /*-------------------------------------------------------------------------
  *
- * ivf_rerank.c
- *	  Exact distances for ivfpq: a row's value from the table, and a heap of
+ * exact.c
+ *	  Rows of a scan by exact distance: a row's value from the table, and a heap of
  *	  the rows that have their distance, or bounds of it, nearest first.
  *
  * The value is fetched as the executor would fetch the row, under the scan's
- * snapshot (ivf_fetch.c).  The index's TID leads to a chain of which one
+ * snapshot (fetch.c).  The index's TID leads to a chain of which one
  * version at most is visible; a row that is not is no row of the answer.  The
- * executor fetches the few that are handed out once more.
+ * executor fetches those that are handed out once more.
+ *
+ * The executor could do some of this: an index that says xs_recheckorderby has it put
+ * rows in order by their values.  But some servers (18.6; not 15.20, 17.12) then lose the
+ * place of a row that had to wait: its ctid is (4294967295,0), and FOR UPDATE and WHERE CURRENT OF
+ * fail.  So no index of ours says that.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,9 +23,10 @@
 #include "access/relscan.h"
 #include "utils/memutils.h"
 
+#include "am/exact.h"
+#include "am/fetch.h"
 #include "am/heap.h"
 #include "compat.h"
-#include "ivf/ivf_private.h"
 
 #define INITIAL_ITEMS	256
 
@@ -31,10 +37,11 @@ typedef struct ExactItem
 	ItemPointerData tid;
 } ExactItem;
 
-struct IvfRerank
+struct ExactRows
 {
 	MemoryContext context;		/* of all below; the scan's */
-	IvfFetch   *fetch;			/* made with the first fetch */
+	bool		fetching;		/* fetch is in use, from the first fetch on */
+	RowFetch	fetch;
 
 	/* binary heap */
 	ExactItem  *items;
@@ -43,34 +50,33 @@ struct IvfRerank
 };
 
 /* In the current memory context. */
-IvfRerank *
-ivf_rerank_create(void)
+ExactRows *
+exact_create(void)
 {
-	IvfRerank  *rerank = palloc0(sizeof(IvfRerank));
+	ExactRows	   *rows = palloc0(sizeof(ExactRows));
 
-	rerank->context = CurrentMemoryContext;
-	rerank->size = INITIAL_ITEMS;
-	rerank->items = palloc(sizeof(ExactItem) * rerank->size);
-	return rerank;
+	rows->context = CurrentMemoryContext;
+	rows->size = INITIAL_ITEMS;
+	rows->items = palloc(sizeof(ExactItem) * rows->size);
+	return rows;
 }
 
 /* A new scan begins: forget rows, let go of pages. */
 void
-ivf_rerank_reset(IvfRerank *rerank)
+exact_reset(ExactRows *rows)
 {
-	rerank->n = 0;
-	if (rerank->fetch)
-		ivf_fetch_reset(rerank->fetch);
+	rows->n = 0;
+	if (rows->fetching)
+		fetch_reset(&rows->fetch);
 }
 
 /* The scan ends; memory is its context's. */
 void
-ivf_rerank_free(IvfRerank *rerank)
+exact_free(ExactRows *rows)
 {
-	if (rerank->fetch == NULL)
-		return;
-	ivf_fetch_end(rerank->fetch);
-	rerank->fetch = NULL;
+	if (rows->fetching)
+		fetch_end(&rows->fetch);
+	rows->fetching = false;
 }
 
 /*
@@ -78,27 +84,28 @@ ivf_rerank_free(IvfRerank *rerank)
  * when the snapshot sees none.
  */
 bool
-ivf_rerank_fetch(IvfRerank *rerank, IndexScanDesc scan, ItemPointer tid, int dims,
-				 const float **value)
+exact_fetch(ExactRows *rows, IndexScanDesc scan, ItemPointer tid, int dims, Vector **value)
 {
+	RowFetch   *fetch = &rows->fetch;
 	Datum		datum;
 	MemoryContext old;
 
-	if (rerank->fetch == NULL)
+	if (!rows->fetching)
 	{
-		old = MemoryContextSwitchTo(rerank->context);
-		rerank->fetch = ivf_fetch_begin(scan->heapRelation, scan->indexRelation);
+		old = MemoryContextSwitchTo(rows->context);
+		fetch_begin(fetch, scan->heapRelation, scan->indexRelation);
 		MemoryContextSwitchTo(old);
+		rows->fetching = true;
 	}
 	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
 	/* the executor will prune the pages of those handed out */
-	heap_find_page(scan->heapRelation, rerank->fetch->table, tid, false);
-	if (!ivf_fetch_visible(rerank->fetch, tid, scan->xs_snapshot, &datum))
+	heap_find_page(scan->heapRelation, fetch->table, tid, false);
+	if (!fetch_visible(fetch, tid, scan->xs_snapshot, &datum))
 		return false;
-	heap_remember_fetch(scan, rerank->fetch->table);
+	heap_remember_fetch(scan, fetch->table);
 
-	old = MemoryContextSwitchTo(rerank->fetch->row_context);
-	*value = support_value(datum, dims)->x;
+	old = MemoryContextSwitchTo(fetch->row_context);
+	*value = support_value(datum, dims);
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -123,56 +130,56 @@ nearer(const ExactItem *a, const ExactItem *b)
 
 /* Put a row into the heap, whose distance is between two bounds; both the same: is that. */
 void
-ivf_rerank_put(IvfRerank *rerank, double low, double high, ItemPointer tid)
+exact_put(ExactRows *rows, double low, double high, ItemPointer tid)
 {
 	ExactItem	item = {low, high, *tid};
-	Size		at = rerank->n++;
+	Size		at = rows->n++;
 
-	if (at == rerank->size)
+	if (at == rows->size)
 	{
-		rerank->size *= 2;
-		rerank->items = repalloc_huge(rerank->items, sizeof(ExactItem) * rerank->size);
+		rows->size *= 2;
+		rows->items = repalloc_huge(rows->items, sizeof(ExactItem) * rows->size);
 	}
-	while (at > 0 && nearer(&item, &rerank->items[(at - 1) / 2]))
+	while (at > 0 && nearer(&item, &rows->items[(at - 1) / 2]))
 	{
-		rerank->items[at] = rerank->items[(at - 1) / 2];
+		rows->items[at] = rows->items[(at - 1) / 2];
 		at = (at - 1) / 2;
 	}
-	rerank->items[at] = item;
+	rows->items[at] = item;
 }
 
 /* Bounds of the row with the least lower one */
 bool
-ivf_rerank_nearest(const IvfRerank *rerank, double *low, double *high)
+exact_nearest(const ExactRows *rows, double *low, double *high)
 {
-	if (rerank->n == 0)
+	if (rows->n == 0)
 		return false;
-	*low = rerank->items[0].distance;
-	*high = rerank->items[0].high;
+	*low = rows->items[0].distance;
+	*high = rows->items[0].high;
 	return true;
 }
 
 bool
-ivf_rerank_pop(IvfRerank *rerank, double *low, double *high, ItemPointer tid)
+exact_pop(ExactRows *rows, double *low, double *high, ItemPointer tid)
 {
-	ExactItem  *items = rerank->items;
+	ExactItem  *items = rows->items;
 	ExactItem	last;
 	Size		at = 0;
 
-	if (rerank->n == 0)
+	if (rows->n == 0)
 		return false;
 	*low = items[0].distance;
 	*high = items[0].high;
 	*tid = items[0].tid;
 
-	last = items[--rerank->n];
+	last = items[--rows->n];
 	for (;;)
 	{
 		Size		child = 2 * at + 1;
 
-		if (child >= rerank->n)
+		if (child >= rows->n)
 			break;
-		if (child + 1 < rerank->n && nearer(&items[child + 1], &items[child]))
+		if (child + 1 < rows->n && nearer(&items[child + 1], &items[child]))
 			child++;
 		if (!nearer(&items[child], &last))
 			break;
@@ -185,7 +192,7 @@ ivf_rerank_pop(IvfRerank *rerank, double *low, double *high, ItemPointer tid)
 
 /* How many rows have a distance, and were not handed out. */
 Size
-ivf_rerank_count(const IvfRerank *rerank)
+exact_count(const ExactRows *rows)
 {
-	return rerank->n;
+	return rows->n;
 }

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * exact.h
+ *	  Rows of a scan by their exact distances.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef VECDB_EXACT_H
+#define VECDB_EXACT_H
+
+#include "access/genam.h"
+#include "storage/itemptr.h"
+
+#include "am/support.h"
+
+typedef struct ExactRows ExactRows;
+
+extern ExactRows *exact_create(void);
+extern void exact_reset(ExactRows *rows);
+extern void exact_free(ExactRows *rows);
+extern bool exact_fetch(ExactRows *rows, IndexScanDesc scan, ItemPointer tid, int dims,
+						 Vector **value);
+extern void exact_put(ExactRows *rows, double low, double high, ItemPointer tid);
+extern Size exact_count(const ExactRows *rows);
+extern bool exact_nearest(const ExactRows *rows, double *low, double *high);
+extern bool exact_pop(ExactRows *rows, double *low, double *high, ItemPointer tid);
+
+#endif							/* VECDB_EXACT_H */

@@ -152,6 +152,12 @@ typedef struct KernelTable
 	void		(*code_estimate) (const int32_t *dots, const float *factors,
 								  int n, float step, float base, float *out);
 
+	/*
+	 * [exact] below[0 ..]: the numbers, ascending, of those of n values that are
+	 * below limit; returns how many.  There must be room for n.
+	 */
+	int			(*find_below) (const float *values, int n, float limit, int32_t *below);
+
 	/* [exact] <u_a, u_b> of two codes */
 	int32_t		(*code_pair) (const uint8_t *a, const uint8_t *b, int dims,
 							  int bits);

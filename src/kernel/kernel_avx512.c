@@ -455,6 +455,7 @@ avx512_ip_panels(const float *x, size_t ldx, int nx, const float *panels,
 	.half_pack = avx512_half_pack, \
 	.quantise = avx512_quantise, \
 	.code_estimate = avx512_code_estimate, \
+	.find_below = avx512_find_below, \
 	.code_residual = avx512_code_residual, \
 	.code_fit = avx512_code_fit, \
 	.code_make = avx512_code_make, \

@@ -363,6 +363,26 @@ avx2_code_estimate(const int32_t *dots, const float *factors, int n,
 		scalar_code_estimate(dots + i, factors + 2 * i, n - i, step, base, out + i);
 }
 
+TARGET int
+avx2_find_below(const float *values, int n, float limit, int32_t *below)
+{
+	int			count = 0;
+	int			i = 0;
+
+	for (; i + 8 <= n; i += 8)
+	{
+		unsigned	found = (unsigned) _mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(values + i),
+																		_mm256_set1_ps(limit), _CMP_LT_OQ));
+
+		for (; found != 0; found &= found - 1)
+			below[count++] = i + __builtin_ctz(found);
+	}
+	for (; i < n; i++)
+		if (values[i] < limit)
+			below[count++] = i;
+	return count;
+}
+
 /* ---- making codes: 16 lanes are four registers of double ---- */
 
 typedef struct Lanes

@@ -55,6 +55,28 @@ avx512_code_estimate(const int32_t *dots, const float *factors, int n,
 	}
 }
 
+TARGET int
+avx512_find_below(const float *values, int n, float limit, int32_t *below)
+{
+	const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+	int			count = 0;
+
+	for (int i = 0; i < n; i += 16)
+	{
+		int			rest = n - i < 16 ? n - i : 16;
+		__mmask16	mask = (__mmask16) ((1 << rest) - 1);
+		__mmask16	found = _mm512_mask_cmp_ps_mask(mask, _mm512_maskz_loadu_ps(mask, values + i),
+													_mm512_set1_ps(limit), _CMP_LT_OQ);
+		int			more = __builtin_popcount(found);
+
+		/* not compressed to memory, which takes long on some processors */
+		_mm512_mask_storeu_epi32(below + count, (__mmask16) ((1 << more) - 1),
+								 _mm512_maskz_compress_epi32(found, _mm512_add_epi32(lanes, _mm512_set1_epi32(i))));
+		count += more;
+	}
+	return count;
+}
+
 /* The tree of KERNEL_CODE_LANES sums: lanes j + 8, j + 4, j + 2, j + 1 */
 STEP double
 fold_double(__m512d low, __m512d high)

@@ -186,6 +186,13 @@ neon_code_estimate(const int32_t *dots, const float *factors, int n,
 		scalar_code_estimate(dots + i, factors + 2 * i, n - i, step, base, out + i);
 }
 
+int
+neon_find_below(const float *values, int n, float limit, int32_t *below)
+{
+	/* no instruction makes numbers of a comparison's lanes */
+	return scalar_find_below(values, n, limit, below);
+}
+
 /* ---- making codes: 16 lanes are eight registers of double ---- */
 
 #define ADD_WIDE(sum, at, x) \

@@ -181,6 +181,20 @@ scalar_code_estimate(const int32_t *dots, const float *factors, int n,
 	}
 }
 
+int
+scalar_find_below(const float *values, int n, float limit, int32_t *below)
+{
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		/* no branch: about as many are below as are not */
+		below[count] = i;
+		count += values[i] < limit;
+	}
+	return count;
+}
+
 /* How many of the dims bits differ */
 static int32_t
 count_different(const uint8_t *a, const uint8_t *b, int dims)

@@ -160,6 +160,8 @@ extern void level##_code_dot(const void *mem, int dims, int bits, \
 							 const uint8_t *codes, int n, int32_t *out); \
 extern void level##_code_estimate(const int32_t *dots, const float *factors, \
 								  int n, float step, float base, float *out); \
+extern int level##_find_below(const float *values, int n, float limit, \
+							  int32_t *below); \
 extern int32_t level##_code_pair(const uint8_t *a, const uint8_t *b, \
 								 int dims, int bits); \
 extern void level##_code_residual(const float *x, const float *c, \
@@ -180,6 +182,7 @@ extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
 	.code_query = level##_code_query, \
 	.code_dot = level##_code_dot, \
 	.code_estimate = level##_code_estimate, \
+	.find_below = level##_find_below, \
 	.code_pair = level##_code_pair, \
 	.code_residual = level##_code_residual, \
 	.code_fit = level##_code_fit, \

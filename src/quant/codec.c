@@ -571,20 +571,6 @@ whole_codes(const CodecQuery *query, const void *area, int first, const int *cho
 	}
 }
 
-/* below: the numbers of those of n values that are below limit; returns how many */
-static int
-find_below(const float *values, int n, float limit, int *below)
-{
-	int			count = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		below[count] = i;
-		count += values[i] < limit;
-	}
-	return count;
-}
-
 static int
 rabitq_bounds(const CodecQuery *query, const void *area, int first, int n, float limit,
 			  float *out, int *below)
@@ -606,7 +592,7 @@ rabitq_bounds(const CodecQuery *query, const void *area, int first, int n, float
 			dots[i] += query->first_steps;
 	}
 	kernel->code_estimate(dots, two_factors(area, first), n, query->rabitq.step, query->base, out);
-	count = find_below(out, n, limit, below);
+	count = kernel->find_below(out, n, limit, below);
 	if (count == 0 || !codec_has_first(codec))
 		return count;
 	whole_codes(query, area, first, below, count, dots, out);
@@ -667,7 +653,7 @@ other_bounds(const CodecQuery *query, const void *area, int first, int n, float 
 		else if (width > 0 && estimate < far)
 			out[i] = estimate - width * sqrtf(estimate);
 	}
-	return find_below(out, n, limit, below);
+	return kernel->find_below(out, n, limit, below);
 }
 
 int

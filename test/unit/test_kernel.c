@@ -856,6 +856,45 @@ test_estimates(const KernelTable *level, const KernelTable *scalar, const char *
 	report("estimates, the bits of scalar, never infinite", name);
 }
 
+/* The numbers of values below a limit, at every level */
+static void
+test_find_below(const KernelTable *level, const char *name)
+{
+	for (int n = 0; n < 70; n++)
+		for (int f = 0; f < NUM_FLAVOURS; f++)
+			for (int kind = 0; kind < 5; kind++)
+			{
+				float	   *values = (float *) guarded(sizeof(float) * n, 4);
+				int32_t    *below = (int32_t *) guarded(sizeof(int32_t) * n, 4);
+				float		limit = kind == 0 ? INFINITY : kind == 1 ? -INFINITY : kind == 2 ? NAN :
+					random_float((Flavour) f);
+				int			count = 0;
+				int			got;
+
+				for (int i = 0; i < n; i++)
+				{
+					unsigned	draw = random_bits() % 16;
+
+					values[i] = draw == 0 ? NAN : draw == 1 ? INFINITY : draw == 2 ? limit :
+						random_float((Flavour) f);
+				}
+				got = level->find_below(values, n, limit, below);
+				for (int i = 0; i < n; i++)
+					if (values[i] < limit)
+					{
+						if (count < got && below[count] != i)
+							COMPLAIN("%s: number %d of those below %a is %d, not %d", flavour_names[f],
+									 count, limit, below[count], i);
+						count++;
+					}
+				if (got != count)
+					COMPLAIN("%s: %d of %d values below %a, not %d", flavour_names[f], got, n, limit, count);
+				release((char *) values, sizeof(float) * n, 4);
+				release((char *) below, sizeof(int32_t) * n, 4);
+			}
+	report("values below a limit", name);
+}
+
 /* Passes against scalar, and scalar against the definition. */
 static void
 test_hadamard(const KernelTable *level, const KernelTable *scalar, const char *name)
@@ -1029,6 +1068,7 @@ test_codes_and_bytes(const KernelTable *level, const KernelTable *scalar, const 
 	test_quantise(level, scalar, name);
 	test_codes(level, name);
 	test_estimates(level, scalar, name);
+	test_find_below(level, name);
 	test_making(level, scalar, name);
 	test_hadamard(level, scalar, name);
 }

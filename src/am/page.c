@@ -115,7 +115,7 @@ typedef struct BufferHint
 } BufferHint;
 
 #define HINTS_MIN	1024
-#define HINTS_MAX	(1024 * 1024)	/* 12 MB, for index and table of 4 GB and more */
+#define HINTS_MAX	(1024 * 1024)	/* 12 MB, for 4 GB and more */
 
 static BufferHint *hints = NULL;
 static uint32 nhints = 0;		/* a power of two */

@@ -39,7 +39,7 @@ struct IvfOrder
 };
 
 /* In the current memory context. */
-IvfOrder *
+IvfOrder   *
 ivf_order_create(void)
 {
 	IvfOrder   *order = palloc0(sizeof(IvfOrder));

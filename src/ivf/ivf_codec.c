@@ -635,7 +635,7 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	larger = palloc(sizeof(float) * Max(nerrors, 1));
 	for (int i = 0; i < nerrors; i++)
 	{
-		larger[i] = errors[i].whole;
+		larger[i] = Min(errors[i].whole, FLT_MAX);
 		if (has_first && rms.first > 0)
 			larger[i] = Max(larger[i], (float) Min((double) errors[i].first * rms.whole / rms.first, FLT_MAX));
 	}

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xlog.h"
 #include "miscadmin.h"
 
@@ -40,6 +42,79 @@ ivf_meta_set_codec(IvfMetaPageData *meta, const Codec *codec)
 }
 
 /*
+ * A field that the metapage has of two generations: of the present one, and of the next
+ * or the retired one.
+ */
+typedef struct GenerationField
+{
+	Size		present;		/* offsets */
+	Size		other;
+	Size		size;
+} GenerationField;
+
+#define FIELD_SIZE(field)	sizeof(((IvfMetaPageData *) 0)->field)
+#define FIELD(field, other_field) { \
+	offsetof(IvfMetaPageData, field), offsetof(IvfMetaPageData, other_field), \
+	FIELD_SIZE(field) + 0 * sizeof(char[FIELD_SIZE(field) == FIELD_SIZE(other_field) ? 1 : -1]) \
+}
+
+static const GenerationField next_fields[] = {
+	FIELD(generation, next_generation),
+	FIELD(lists, next_lists),
+	FIELD(dir_extents, next_dir_extents),
+	FIELD(cent_extents, next_cent_extents),
+	FIELD(dir, next_dir),
+	FIELD(cent, next_cent),
+	FIELD(groups, next_groups),
+	FIELD(group, next_group),
+	FIELD(codec, next_codec),
+	FIELD(code_bits, next_code_bits),
+	FIELD(code_parts, next_code_parts),
+	FIELD(row_size, next_row_size),
+	FIELD(copies, next_copies),
+	FIELD(code_extents, next_code_extents),
+	FIELD(code, next_code),
+	FIELD(code_error, next_code_error),
+	FIELD(first_error, next_first_error),
+	FIELD(code_floor, next_code_floor),
+	FIELD(quantisation_error_at_build, next_quantisation_error),
+	FIELD(targets[0].width, next_widths[0]),
+	FIELD(targets[1].width, next_widths[1]),
+	FIELD(targets[2].width, next_widths[2]),
+	FIELD(targets[3].width, next_widths[3]),
+	FIELD(targets[4].width, next_widths[4]),
+	FIELD(targets[5].width, next_widths[5]),
+};
+
+StaticAssertDecl(IVF_NUM_TARGETS == 6, "next_fields has each width");
+
+/* What VACUUM must know to take rows off pages that retired. */
+static const GenerationField retired_fields[] = {
+	FIELD(generation, retired_generation),
+	FIELD(codec, retired_codec),
+	FIELD(code_bits, retired_code_bits),
+	FIELD(code_parts, retired_code_parts),
+	FIELD(row_size, retired_row_size),
+	FIELD(copies, retired_copies),
+};
+
+/* Fields of another generation become those of the present one of to. */
+static void
+take_fields(IvfMetaPageData *to, const IvfMetaPageData *from, const GenerationField *fields, int n)
+{
+	for (int i = 0; i < n; i++)
+		memcpy((char *) to + fields[i].present, (const char *) from + fields[i].other, fields[i].size);
+}
+
+/* And those of the present one of from become another's. */
+static void
+give_fields(IvfMetaPageData *to, const IvfMetaPageData *from, const GenerationField *fields, int n)
+{
+	for (int i = 0; i < n; i++)
+		memcpy((char *) to + fields[i].other, (const char *) from + fields[i].present, fields[i].size);
+}
+
+/*
  * The lists of the next generation, and its codec with what was measured of it,
  * become those of meta: in a copy, for whoever adds rows while a training copies;
  * on the page, when it is done.  Efforts, counts and the rest are the caller's to
@@ -48,79 +123,26 @@ ivf_meta_set_codec(IvfMetaPageData *meta, const Codec *codec)
 void
 ivf_meta_take_next(IvfMetaPageData *meta)
 {
-	meta->generation = meta->next_generation;
-	meta->lists = meta->lists_alive = meta->next_lists;
-	meta->dir_extents = meta->next_dir_extents;
-	meta->cent_extents = meta->next_cent_extents;
-	memcpy(meta->dir, meta->next_dir, sizeof(meta->dir));
-	memcpy(meta->cent, meta->next_cent, sizeof(meta->cent));
-	meta->groups = meta->next_groups;
-	meta->group = meta->next_group;
-	meta->codec = meta->next_codec;
-	meta->code_bits = meta->next_code_bits;
-	meta->code_parts = meta->next_code_parts;
-	meta->row_size = meta->next_row_size;
-	meta->copies = meta->next_copies;
-	meta->code_extents = meta->next_code_extents;
-	meta->code = meta->next_code;
-	meta->code_error = meta->next_code_error;
-	meta->first_error = meta->next_first_error;
-	meta->code_floor = meta->next_code_floor;
-	meta->quantisation_error = meta->quantisation_error_at_build = meta->next_quantisation_error;
-	for (int i = 0; i < IVF_NUM_TARGETS; i++)
-		meta->targets[i].width = meta->next_widths[i];
-	meta->next_generation = meta->next_lists = 0;
-	meta->next_dir_extents = meta->next_cent_extents = 0;
-	memset(meta->next_dir, 0, sizeof(meta->next_dir));
-	memset(meta->next_cent, 0, sizeof(meta->next_cent));
-	meta->next_groups = 0;
-	memset(&meta->next_group, 0, sizeof(meta->next_group));
-	meta->next_codec = meta->next_code_bits = meta->next_code_extents = meta->next_copies = 0;
-	meta->next_code_parts = meta->next_row_size = 0;
-	memset(&meta->next_code, 0, sizeof(meta->next_code));
-	meta->next_code_error = meta->next_first_error = meta->next_code_floor = 0;
-	meta->next_quantisation_error = 0;
-	memset(meta->next_widths, 0, sizeof(meta->next_widths));
+	take_fields(meta, meta, next_fields, lengthof(next_fields));
+	for (int i = 0; i < lengthof(next_fields); i++)
+		memset((char *) meta + next_fields[i].other, 0, next_fields[i].size);
+	meta->lists_alive = meta->lists;
+	meta->quantisation_error = meta->quantisation_error_at_build;
 }
 
 /* Give the next generation of the metapage what a copy says of its only one. */
 void
 ivf_meta_set_next(IvfMetaPageData *meta, const IvfMetaPageData *next)
 {
-	meta->next_generation = next->generation;
-	meta->next_lists = next->lists;
-	meta->next_dir_extents = next->dir_extents;
-	meta->next_cent_extents = next->cent_extents;
-	memcpy(meta->next_dir, next->dir, sizeof(meta->next_dir));
-	memcpy(meta->next_cent, next->cent, sizeof(meta->next_cent));
-	meta->next_groups = next->groups;
-	meta->next_group = next->group;
-	meta->next_codec = next->codec;
-	meta->next_code_bits = next->code_bits;
-	meta->next_code_parts = next->code_parts;
-	meta->next_row_size = next->row_size;
-	meta->next_copies = next->copies;
-	meta->next_code_extents = next->code_extents;
-	meta->next_code = next->code;
-	meta->next_code_error = next->code_error;
-	meta->next_first_error = next->first_error;
-	meta->next_code_floor = next->code_floor;
-	meta->next_quantisation_error = next->quantisation_error_at_build;
-	for (int i = 0; i < IVF_NUM_TARGETS; i++)
-		meta->next_widths[i] = next->targets[i].width;
+	give_fields(meta, next, next_fields, lengthof(next_fields));
 }
 
-/* The present generation retires: what VACUUM must know to take rows off its pages. */
+/* The present generation retires. */
 void
 ivf_meta_retire(IvfMetaPageData *meta, uint64 xid)
 {
-	meta->retired_generation = meta->generation;
+	give_fields(meta, meta, retired_fields, lengthof(retired_fields));
 	meta->retired_xid = xid;
-	meta->retired_codec = meta->codec;
-	meta->retired_code_bits = meta->code_bits;
-	meta->retired_code_parts = meta->code_parts;
-	meta->retired_row_size = meta->row_size;
-	meta->retired_copies = meta->copies;
 }
 
 /* How rows lie on the pages of the retired generation. */
@@ -130,12 +152,7 @@ ivf_retired_layout(const IvfMetaPageData *meta, IvfLayout *layout)
 	IvfMetaPageData *retired = palloc(sizeof(IvfMetaPageData));
 
 	*retired = *meta;
-	retired->generation = meta->retired_generation;
-	retired->codec = meta->retired_codec;
-	retired->code_bits = meta->retired_code_bits;
-	retired->code_parts = meta->retired_code_parts;
-	retired->row_size = meta->retired_row_size;
-	retired->copies = meta->retired_copies;
+	take_fields(retired, meta, retired_fields, lengthof(retired_fields));
 	ivf_layout(retired, layout);
 	pfree(retired);
 }
@@ -246,6 +263,13 @@ group_extent_sound(uint32 groups, uint32 lists, uint32 dims, const IvfExtent *ex
 		(uint64) extent->start + extent->blocks <= nblocks;
 }
 
+/* An error or a width: bounds are computed with it, so NaN and infinity are none. */
+static bool
+is_measure(float value)
+{
+	return isfinite(value) && value >= 0;
+}
+
 /* What is wrong with a metapage, as a sentence; NULL when it is sound. */
 const char *
 ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
@@ -265,8 +289,9 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 		return flaw;
 	if (!code_extent_sound(&codec, meta->code_extents, &meta->code, nblocks))
 		return "The extent of what the codec has learnt does not fit the codec.";
-	if (!(meta->code_error >= 0) || !(meta->code_floor >= 0) || !(meta->first_error >= 0) ||
-		!(meta->quantisation_error_at_build >= 0) || !(meta->quantisation_error >= 0))
+	if (!is_measure(meta->code_error) || !is_measure(meta->code_floor) ||
+		!is_measure(meta->first_error) || !is_measure(meta->quantisation_error_at_build) ||
+		!is_measure(meta->quantisation_error))
 		return "The error of the codec is out of range.";
 	if (meta->lists < 1 || meta->lists_alive < 1 || meta->lists_alive > meta->lists ||
 		meta->lists > (uint64) IVF_MAX_EXTENTS * IVF_MAX_LISTS)
@@ -280,7 +305,7 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 	for (int i = 0; i < meta->num_targets; i++)
 		if (!(meta->targets[i].recall > 0 && meta->targets[i].recall <= 1) ||
 			!(meta->targets[i].effort >= 0) || !(meta->targets[i].probes >= 0) ||
-			!(meta->targets[i].width >= 0))
+			!is_measure(meta->targets[i].width))
 			return "A recall target is out of range.";
 	if (!(meta->nearest_floor >= 0))
 		return "The floor of the nearest distance is out of range.";
@@ -317,11 +342,11 @@ ivf_meta_flaw(const IvfMetaPageData *meta, BlockNumber nblocks)
 			return flaw;
 		if (!code_extent_sound(&codec, meta->next_code_extents, &meta->next_code, nblocks))
 			return "The extent of what the next codec has learnt does not fit the codec.";
-		if (!(meta->next_code_error >= 0) || !(meta->next_first_error >= 0) ||
-			!(meta->next_code_floor >= 0) || !(meta->next_quantisation_error >= 0))
+		if (!is_measure(meta->next_code_error) || !is_measure(meta->next_first_error) ||
+			!is_measure(meta->next_code_floor) || !is_measure(meta->next_quantisation_error))
 			return "The error of the next codec is out of range.";
 		for (int i = 0; i < IVF_NUM_TARGETS; i++)
-			if (!(meta->next_widths[i] >= 0))
+			if (!is_measure(meta->next_widths[i]))
 				return "A width of the next codec is out of range.";
 	}
 	if (meta->retired_xid != 0)

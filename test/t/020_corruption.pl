@@ -42,7 +42,7 @@ my %meta = (
 	generation => 40, lists => 44, alive => 48, dir_extents => 52,
 	next_generation => 980, next_lists => 984, retired_generation => 1760, retired_xid => 1768,
 	cent_extents => 54, num_targets => 56, targets => 60, dir => 156,
-	cent => 540, floor => 924, code_bits => 944, code => 960,
+	cent => 540, floor => 924, code_bits => 944, code => 960, code_error => 972,
 	first_error => 1776, quantisation_error => 1780, next_codec => 1788, retired_codec => 1802,
 	retired_row_size => 1860, copies => 1866, retired_copies => 1870);
 # special area of every page
@@ -240,6 +240,8 @@ corrupt('TID behind the line pointers', 'l2', 'heap_unused', sub { my $b = fille
 sub codes { my $f = shift; return first_block($f, sub { kind($f, $_[0]) == LIST && (u32($f, $_[0], $op{rows}) & 0xFFFF) > 1 }) }
 corrupt('bits of the codes', 'rq', 'meta', sub { poke($_[0], 0, $meta{code_bits}, 'S', 3); 0 });
 corrupt('NaN as error of first planes', 'rq', 'meta', sub { poke($_[0], 0, $meta{first_error}, 'L', 0x7FC00000); 0 });
+corrupt('infinite width', 'rq', 'meta', sub { poke($_[0], 0, $meta{targets} + 12, 'L', 0x7F800000); 0 });
+corrupt('infinite error of the codes', 'rq', 'meta', sub { poke($_[0], 0, $meta{code_error}, 'L', 0x7F800000); 0 });
 corrupt('NaN as quantisation error', 'rq', 'meta', sub { poke($_[0], 0, $meta{quantisation_error}, 'L', 0x7FC00000); 0 });
 corrupt('retired lists without a codec', 'rq', 'meta', sub { poke($_[0], 0, $meta{retired_xid}, 'L', 7); 0 });
 corrupt('retired lists with rows of another size', 'rq', 'meta', sub { poke($_[0], 0, $meta{retired_xid}, 'L', 7); poke($_[0], 0, $meta{retired_codec}, 'S', 2); poke($_[0], 0, $meta{retired_row_size}, 'L', 9); 0 });

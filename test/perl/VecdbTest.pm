@@ -24,16 +24,19 @@ our @OPCLASSES = (
 	{ name => 'vector_ip_ops', op => '<#>', indexed => 'v IS NOT NULL' },
 	{ name => 'vector_cosine_ops', op => '<=>', indexed => 'vector_norm(v) > 0' });
 
-# The access method under test, and what differs between them. With copies ivfpq has rerank = index.
+# The access method under test, and what differs between them. With copies ivfpq has rerank = index; a quantizer
+# is that of all indexes with few dimensions enough for any.
 our $am = 'ivfflat';
 our $copies = 0;
+my $quantizer;
 
-# Run a test of this folder for one access method; copies => 1: see above.
+# Run a test of this folder for one access method; copies => 1, quantizer => 'opq': see above.
 sub test_method
 {
 	my ($method, $name, %opt) = @_;
 	$am = $method;
 	$copies = $opt{copies} // 0;
+	$quantizer = $opt{quantizer};
 	push @OPCLASSES, { name => 'vector_l1_ops', op => '<+>', indexed => 'v IS NOT NULL' } if $am eq 'hnsw';
 	my $done = do "$FindBin::RealBin/../perl/$name.pm";
 	die $@ if $@;
@@ -41,13 +44,17 @@ sub test_method
 	return;
 }
 
-# Options of CREATE INDEX: so many lists, where there are lists, and codes of the n-th kind, where there are codes.
+# Options of CREATE INDEX: so many lists, where there are lists, and codes of the n-th kind, where there are codes, for
+# vectors of so many dimensions.
 my @quantizers = ('quantizer = rabitq', 'quantizer = pq', 'quantizer = sq8', 'quantizer = opq, bits = 4', 'quantizer = pq, bits = 4', 'bits = 1',
 	'quantizer = opq');
 sub with
 {
-	my ($lists, $n) = @_;
+	my ($lists, $n, $dims) = @_;
+	my $few = ($dims // 0) <= 2048;
 	my $codes = $am eq 'ivfpq' && defined $n ? ', ' . $quantizers[ $n % @quantizers ] : '';
+	$codes =~ s/opq/pq/ unless $few;
+	$codes = ", quantizer = $quantizer" if $quantizer && $few;
 	$codes .= ', rerank = index' if $copies;
 	return $am eq 'hnsw' ? '' : "WITH (lists = $lists$codes)";
 }

@@ -22,7 +22,7 @@ foreach my $table (sort keys %dims)
 		CREATE UNLOGGED TABLE un$table (id int, v vector($dims{$table}));
 		CREATE INDEX un${table}_v ON un$table USING $am (v vector_l2_ops);
 		INSERT INTO un$table SELECT i, random_vector($dims{$table}) FROM generate_series(1, 20) i;");
-	$node->safe_psql('postgres', "CREATE INDEX ${table}_$_->{name} ON $table USING $am (v $_->{name}) @{[ with(6) ]}") foreach @OPCLASSES;
+	$node->safe_psql('postgres', "CREATE INDEX ${table}_$_->{name} ON $table USING $am (v $_->{name}) @{[ with(6, undef, $dims{$table}) ]}") foreach @OPCLASSES;
 }
 
 # What each writer does with its ids, in order; the statement's output acknowledges it. Ids go up, so

@@ -58,7 +58,7 @@ sub cursor
 foreach my $table (sort keys %dims)
 {
 	$primary->safe_psql('postgres', "CREATE TABLE $table (id int, v vector($dims{$table}));
-		CREATE INDEX ${table}_v ON $table USING $am (v) @{[ with(5, $table eq 'long') ]};
+		CREATE INDEX ${table}_v ON $table USING $am (v) @{[ with(5, $table eq 'long', $dims{$table}) ]};
 		INSERT INTO $table SELECT i, v(i, $dims{$table}) FROM generate_series(1, 1000) i");
 }
 equal_answers('born empty');

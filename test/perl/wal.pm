@@ -40,7 +40,7 @@ foreach my $table (sort keys %dims)
 	$primary->safe_psql('postgres', "CREATE TABLE $table (id int, v vector($dims{$table}));
 		INSERT INTO $table SELECT i, clustered(i, $dims{$table}) FROM generate_series(1, $rows) i;
 		CREATE TABLE un$table (LIKE $table); ALTER TABLE un$table SET UNLOGGED");
-	$primary->safe_psql('postgres', "CREATE INDEX ${table}_$_->{name} ON $table USING $am (v $_->{name}) @{[ with(8) ]}") foreach @OPCLASSES;
+	$primary->safe_psql('postgres', "CREATE INDEX ${table}_$_->{name} ON $table USING $am (v $_->{name}) @{[ with(8, undef, $dims{$table}) ]}") foreach @OPCLASSES;
 	$primary->safe_psql('postgres', "CREATE INDEX un${table}_v ON un$table USING $am (v vector_l2_ops); INSERT INTO un$table SELECT * FROM $table");
 }
 equal_answers('after the build');

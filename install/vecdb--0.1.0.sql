@@ -363,11 +363,11 @@ COMMENT ON FUNCTION vecdb_index_check(regclass, boolean) IS
 CREATE FUNCTION vecdb_index_stats(
 	index regclass,
 	detailed boolean DEFAULT false,
-	OUT metric text, OUT value double precision
+	OUT metric text, OUT value double precision, OUT setting text
 ) RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION vecdb_index_stats(regclass, boolean) IS
-	'size and rows of an index (as of build or last VACUUM, of hnsw the last that found dead rows), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat, ivfpq: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method; quantisation_error (ivfpq) is the mean squared distance of rows and what their codes stand for, at the last VACUUM and when it was built or trained (_at_build). detailed reads every page and counts anew';
+	'size and rows of an index (as of build or last VACUUM, of hnsw the last that found dead rows), and the effort of a search of this session, where recall decides on average, which SHOW does not tell: probes (ivfflat, ivfpq: lists visited first), visits (hnsw: nodes; ef_search where that decides); session_rows_dropped counts rows that strict_order dropped in all scans of the session by that access method; quantisation_error (ivfpq) is the mean squared distance of rows and what their codes stand for, at the last VACUUM and when it was built or trained (_at_build); of its codes it tells quantizer (a name, in setting), code_bits and m as they are now, which options change with the next build or training, of its searches rerank (in setting) and rerank_k, which rule at once. detailed reads every page and counts anew';
 
 CREATE FUNCTION vecdb_hnsw_build_memory(rows bigint, dims integer, m integer DEFAULT 16)
 	RETURNS bigint

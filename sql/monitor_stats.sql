@@ -41,6 +41,17 @@ SELECT metric FROM vecdb_index_stats('st_idx', true) EXCEPT SELECT metric FROM v
 SELECT sum(value) * 8192 = pg_relation_size('st_idx') AS all_pages
 	FROM vecdb_index_stats('st_idx', true) WHERE metric LIKE 'pages\_%' AND metric <> 'pages_list_empty';
 
+-- ivfpq: what it is, and what decides about its searches
+CREATE INDEX st_codes ON st USING ivfpq (v) WITH (lists = 10);
+SELECT metric, value, setting FROM vecdb_index_stats('st_codes') WHERE metric ~ '^(quantizer|code_bits|m|rerank.*)$';
+ALTER INDEX st_codes SET (rerank = none, rerank_k = 70);
+SELECT metric, value, setting FROM vecdb_index_stats('st_codes') WHERE metric ~ '^(quantizer|code_bits|m|rerank.*)$';
+ALTER INDEX st_codes SET (rerank = index, quantizer = opq, m = 2);
+REINDEX INDEX st_codes;
+SET ivfpq.rerank_k = 30;
+SELECT metric, value, setting FROM vecdb_index_stats('st_codes') WHERE metric ~ '^(quantizer|code_bits|m|rerank.*)$';
+RESET ivfpq.rerank_k;
+
 -- born empty
 CREATE TABLE st_empty (v vector(4));
 SET client_min_messages = warning;

@@ -25,10 +25,36 @@ VECDB_FUNCTION(vecdb_index_stats);
 static void
 put(FunctionCallInfo fcinfo, const char *metric, double value)
 {
-	Datum		values[2] = {CStringGetTextDatum(metric), Float8GetDatum(value)};
-	bool		nulls[2] = {0};
+	Datum		values[3] = {CStringGetTextDatum(metric), Float8GetDatum(value)};
+	bool		nulls[3] = {false, false, true};
 
 	monitor_put_row(fcinfo, values, nulls);
+}
+
+/* What has a name instead of a number */
+static void
+put_setting(FunctionCallInfo fcinfo, const char *metric, const char *setting)
+{
+	Datum		values[3] = {CStringGetTextDatum(metric), (Datum) 0, CStringGetTextDatum(setting)};
+	bool		nulls[3] = {false, true, false};
+
+	monitor_put_row(fcinfo, values, nulls);
+}
+
+static const char *
+quantizer_name(uint16 codec)
+{
+	static const char *const names[] = {
+		[CODEC_PQ] = "pq",[CODEC_OPQ] = "opq",[CODEC_RABITQ] = "rabitq",[CODEC_SQ8] = "sq8"
+	};
+
+	return names[codec];
+}
+
+static const char *
+rerank_name(int rerank)
+{
+	return rerank == RERANK_NONE ? "none" : rerank == RERANK_INDEX ? "index" : "heap";
 }
 
 /* Rows and pages by kind, from a pass over all pages. */
@@ -167,7 +193,10 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 
 	if (meta.codec != CODEC_NONE)
 	{
+		put_setting(fcinfo, "quantizer", quantizer_name(meta.codec));
 		put(fcinfo, "code_bits", meta.code_bits);
+		if (meta.code_parts > 0)
+			put(fcinfo, "m", meta.code_parts);
 		put(fcinfo, "code_bytes", meta.row_size - sizeof(ItemPointerData));
 		put(fcinfo, "copy_bytes", meta.copies ? ivf_copy_size(meta.dims) : 0);
 		put(fcinfo, "code_error", meta.code_error);
@@ -190,6 +219,12 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 	}
 	else
 		put(fcinfo, "probes", Min(search.probes, meta.lists_alive));
+
+	if (meta.codec != CODEC_NONE)
+	{
+		put_setting(fcinfo, "rerank", rerank_name(search.rerank));
+		put(fcinfo, "rerank_k", search.rerank_k);
+	}
 
 	put(fcinfo, "session_rows_dropped", ivf_session_dropped);
 

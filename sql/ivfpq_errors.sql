@@ -41,6 +41,21 @@ SELECT value AS generation FROM vecdb_index_stats('much_later_v') WHERE metric =
 RESET maintenance_work_mem;
 DROP TABLE much, much_later;
 
+-- options changed later: what contradicts itself is refused at once, what does not fit the column VACUUM says
+CREATE TABLE later (id int, v vector(300)) WITH (autovacuum_enabled = off);
+CREATE INDEX later_v ON later USING ivfpq (v) WITH (lists = 4, quantizer = pq, m = 30, bits = 4);
+ALTER INDEX later_v SET (bits = 2);
+ALTER INDEX later_v SET (quantizer = rabitq);
+ALTER INDEX later_v RESET (quantizer);
+ALTER INDEX later_v RESET (m);
+ALTER INDEX later_v SET (quantizer = sq8);
+ALTER INDEX later_v SET (quantizer = rabitq, bits = 8);
+ALTER INDEX later_v SET (quantizer = pq, m = 301);
+VACUUM later;
+ALTER INDEX later_v SET (quantizer = pq, m = 300);
+VACUUM later;
+DROP TABLE later;
+
 -- settings
 SET ivfpq.probes = 0;
 SET ivfpq.max_probes = 0;

@@ -163,19 +163,61 @@ ivfflat_reloptions(Datum reloptions, bool validate)
 	return ivf_reloptions(reloptions, validate, ivfflat_relopt_kind);
 }
 
+static int
+quantizer_of(const IvfOptions *options)
+{
+	return options == NULL || options->quantizer == OPTION_UNSET ? CODEC_RABITQ : options->quantizer;
+}
+
+/*
+ * Do "bits" and "m" fit the quantizer?  Who changes one of them learns it at once, not from
+ * VACUUM; that they fit the column's dimensions only a build can tell.
+ */
+static void
+check_code_options(const IvfOptions *options)
+{
+	int			kind = quantizer_of(options);
+	int			bits = options->bits;
+
+	if (options->m != OPTION_UNSET && kind != CODEC_PQ && kind != CODEC_OPQ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"m\" is for quantizers \"pq\" and \"opq\" only"),
+				 errhint("Set quantizer = pq, or leave m out (ALTER INDEX ... RESET (m)).")));
+	if (bits == OPTION_UNSET)
+		return;
+	if ((kind == CODEC_PQ || kind == CODEC_OPQ) && bits != 4 && bits != 8)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("bits is %d, but quantizer \"%s\" has 4 or 8 bits for each part",
+						bits, kind == CODEC_PQ ? "pq" : "opq")));
+	if (kind == CODEC_SQ8 && bits != 8)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("bits is %d, but quantizer \"sq8\" has 8 bits for each dimension", bits)));
+	if (kind == CODEC_RABITQ && bits != 1 && bits != 2 && bits != 4)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("bits is %d, but quantizer \"rabitq\" has 1, 2 or 4 bits for each dimension", bits)));
+}
+
 bytea *
 ivfpq_reloptions(Datum reloptions, bool validate)
 {
-	return ivf_reloptions(reloptions, validate, ivfpq_relopt_kind);
+	bytea	   *options = ivf_reloptions(reloptions, validate, ivfpq_relopt_kind);
+
+	if (validate && options != NULL)
+		check_code_options((const IvfOptions *) options);
+	return options;
 }
 
-/* The options "quantizer" (CodecKind), "bits" and "m" of an ivfpq index, or OPTION_UNSET. */
+/* The options "quantizer" (CodecKind) of an ivfpq index, and "bits" and "m", or OPTION_UNSET. */
 void
 ivfpq_build_options(Relation index, int *kind, int *bits, int *m)
 {
 	const IvfOptions *options = (const IvfOptions *) index->rd_options;
 
-	*kind = options ? options->quantizer : OPTION_UNSET;
+	*kind = quantizer_of(options);
 	*bits = options ? options->bits : OPTION_UNSET;
 	*m = options ? options->m : OPTION_UNSET;
 }

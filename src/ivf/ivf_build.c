@@ -1117,15 +1117,26 @@ build_untrained(IvfBuild *build, IndexBuildResult *result)
 }
 
 /*
- * pgvector's words, which tools that create the index first know; but not its advice,
- * to drop the index until there are rows.
+ * Say of an index that VACUUM will have to train, as there is too little to learn from:
+ * fewer rows than lists that were asked for, or so few that it has one list, which is the same whether
+ * there are any or none.  pgvector's words, which tools that create the index first know; but not its
+ * advice, to drop the index until there are rows.
  */
 static void
-notice_little_data(Relation index)
+notice_little_data(Relation index, const IvfSample *sample)
 {
+	int			option = ivf_option_lists(index);
+	/* a full sample was cut to the memory allowed */
+	bool		enough = option == OPTION_UNSET ? sample->rows >= IVF_FEW_ROWS :
+		sample->n >= option || sample->n == sample->max_n;
+
+	if (sample->n > 0 && enough)
+		return;
 	ereport(NOTICE,
 			(errmsg("%s index created with little data", ivf_am_name(index)),
-			 errdetail("It finds its lists when VACUUM, or autovacuum, meets enough rows; an empty one is read whole until then."),
+			 sample->n > 0 && option != OPTION_UNSET ?
+			 errdetail("It has %d lists at most, as many as rows, until VACUUM, or autovacuum, meets enough rows.", sample->n) :
+			 errdetail("It has one list, which is read whole, until VACUUM, or autovacuum, meets enough rows."),
 			 errhint("After loading data, VACUUM the table.")));
 }
 
@@ -1140,7 +1151,8 @@ plan_participants(IvfBuildShared *plan, int participants, Size memory)
 	plan->train_n = codec_train_parts(&plan->codec) == 0 ? 0 :
 		(int) Min(Min(Max(plan->sample_n * 4.0 / 5, 1), IVF_TRAIN_ROWS),
 				  Max(memory / 4 / (sizeof(float) * plan->dims), 1));
-	plan->space_n = ivf_space_rows(&plan->codec, plan->train_n, plan->rows, memory, ERROR);
+	/* its error needs no name of the index */
+	plan->space_n = ivf_space_rows(NULL, &plan->codec, plan->train_n, plan->rows, memory, ERROR);
 	plan_area(&plan->area, &plan->kmeans, &plan->codec, plan->train_n, plan->nqueries);
 	plan->sort_mem = (int) Max(memory / 1024 / 2 / participants, 64);
 }
@@ -1232,7 +1244,6 @@ ivfbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 	IndexBuildResult *result = palloc0(sizeof(IndexBuildResult));
 	IvfBuild	build = {0};
 	Size		memory = (Size) maintenance_work_mem * 1024;
-	int			option = ivf_option_lists(index);
 
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
@@ -1251,16 +1262,11 @@ ivfbuild(Relation heap, Relation index, IndexInfo *indexInfo)
 
 	ivf_sample_rows(heap, index, indexInfo, build.metric, build.dims,
 					ivf_has_codes(index) ? &build.codec : NULL, memory / 2, &build.sample);
+	notice_little_data(index, &build.sample);
 	if (build.sample.n == 0)
-	{
-		notice_little_data(index);
 		build_untrained(&build, result);
-	}
 	else
 	{
-		/* a full sample was cut to the memory allowed */
-		if (build.sample.n < option && build.sample.n < build.sample.max_n)
-			notice_little_data(index);
 		build_lists(&build, memory, result);
 		if (RelationNeedsWAL(index))
 			log_newpage_range(index, MAIN_FORKNUM, 0, RelationGetNumberOfBlocks(index), true);

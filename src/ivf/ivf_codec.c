@@ -40,7 +40,6 @@
 #include "quant/random.h"
 
 #define CODEC_SEED		0x69766671
-#define DEFAULT_KIND	CODEC_RABITQ
 
 /* of ivf_calibrate_codec() */
 #define ERROR_NEIGHBOURS	10
@@ -59,9 +58,20 @@
 #define QUANTISED_ROWS		500
 
 /*
+ * What precedes the reason why an index cannot be built, which is an error, or cannot be
+ * trained, which VACUUM only warns of.
+ */
+const char *
+ivf_untrained(Relation index, int elevel)
+{
+	return elevel >= ERROR ? "" :
+		psprintf("ivfpq index \"%s\" cannot be trained: ", RelationGetRelationName(index));
+}
+
+/*
  * The codec that the index's options ask for; trained: there are rows to learn
- * from.  Where they contradict each other, or the column: elevel, or false where that
- * is no error.
+ * from.  Where they do not fit the column: elevel, or false where that is no error.
+ * (Whether they fit each other options.c has looked at.)
  */
 bool
 ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elevel,
@@ -73,17 +83,6 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elev
 	int			most;
 
 	ivfpq_build_options(index, &kind, &bits, &m);
-	if (kind == OPTION_UNSET)
-		kind = DEFAULT_KIND;
-
-	if (m != OPTION_UNSET && kind != CODEC_PQ && kind != CODEC_OPQ)
-	{
-		ereport(elevel,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("option \"m\" is for quantizers \"pq\" and \"opq\" only"),
-				 errhint("Set quantizer = pq, or leave m out.")));
-		return false;
-	}
 	switch (kind)
 	{
 		case CODEC_PQ:
@@ -92,18 +91,10 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elev
 			{
 				ereport(elevel,
 						(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						 errmsg("column has %d dimensions, but quantizer \"opq\" codes up to %d",
-								dims, OPQ_MAX_DIM),
+						 errmsg("%scolumn has %d dimensions, but quantizer \"opq\" codes up to %d",
+								ivf_untrained(index, elevel), dims, OPQ_MAX_DIM),
 						 errdetail("It learns and stores a rotation, which has as many numbers as the square of the dimensions."),
 						 errhint("Choose quantizer = pq, or rabitq, which codes any dimension.")));
-				return false;
-			}
-			if (bits != OPTION_UNSET && bits != 4 && bits != 8)
-			{
-				ereport(elevel,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("bits is %d, but quantizer \"%s\" has 4 or 8 bits for each part",
-								bits, kind == CODEC_PQ ? "pq" : "opq")));
 				return false;
 			}
 			bits = bits == OPTION_UNSET ? 8 : bits;
@@ -111,31 +102,18 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elev
 			{
 				ereport(elevel,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("m is %d, but the column has %d dimensions", m, dims),
-						 errhint("A part needs one dimension at least.")));
+						 errmsg("%sm is %d, but the column has %d dimensions",
+								ivf_untrained(index, elevel), m, dims),
+						 errhint("A part needs one dimension at least: set m to %d at most.", dims)));
 				return false;
 			}
 			m = m == OPTION_UNSET ? Max(dims * 2 / bits, 1) : m;
 			break;
 		case CODEC_SQ8:
-			if (bits != OPTION_UNSET && bits != 8)
-			{
-				ereport(elevel,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("bits is %d, but quantizer \"sq8\" has 8 bits for each dimension", bits)));
-				return false;
-			}
 			bits = 8;
 			m = 0;
 			break;
 		default:
-			if (bits != OPTION_UNSET && bits != 1 && bits != 2 && bits != 4)
-			{
-				ereport(elevel,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("bits is %d, but quantizer \"rabitq\" has 1, 2 or 4 bits for each dimension", bits)));
-				return false;
-			}
 			if (bits == OPTION_UNSET)
 				bits = dims <= IVFPQ_FEW_DIMS ? IVFPQ_FEW_DIMS_BITS : IVFPQ_DEFAULT_BITS;
 			m = 0;
@@ -149,8 +127,8 @@ ivf_choose_codec(Relation index, int dims, Metric metric, bool trained, int elev
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("codes of %zu bytes do not fit a page of the index, which has room for %d",
-						codec->code_size, most),
+				 errmsg("%scodes of %zu bytes do not fit a page of the index, which has room for %d",
+						ivf_untrained(index, elevel), codec->code_size, most),
 				 kind == CODEC_PQ || kind == CODEC_OPQ ?
 				 errhint("Choose m up to %d, or quantizer = rabitq, which codes any dimension.", most * 8 / bits) :
 				 errhint("Choose quantizer = rabitq, which codes any dimension, or pq.")));
@@ -216,7 +194,7 @@ ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
  * memory; rows: of the table.  -1: in more memory only, which elevel says.
  */
 int
-ivf_space_rows(const Codec *codec, int n, double rows, Size memory, int elevel)
+ivf_space_rows(Relation index, const Codec *codec, int n, double rows, Size memory, int elevel)
 {
 	int			least = codec->dim;
 	Size		least_size = codec_space_memory(codec, least);
@@ -230,8 +208,8 @@ ivf_space_rows(const Codec *codec, int n, double rows, Size memory, int elevel)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("memory required for quantizer \"opq\" is %zu MB, maintenance_work_mem is %zu MB",
-						needed / (1024 * 1024) + 1, memory / (1024 * 1024)),
+				 errmsg("%smemory required for quantizer \"opq\" is %zu MB, maintenance_work_mem is %zu MB",
+						ivf_untrained(index, elevel), needed / (1024 * 1024) + 1, memory / (1024 * 1024)),
 				 errhint("Increase maintenance_work_mem, or choose quantizer = pq or rabitq.")));
 		return -1;
 	}

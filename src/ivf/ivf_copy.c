@@ -46,8 +46,8 @@ ivf_choose_copies(Relation index, int dims, Metric metric, const Codec *codec, i
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a column of %d dimensions cannot have rerank = index, which is for up to %d",
-						dims, IVF_COPY_MAX_DIMS),
+				 errmsg("%sa column of %d dimensions cannot have rerank = index, which is for up to %d",
+						ivf_untrained(index, elevel), dims, IVF_COPY_MAX_DIMS),
 				 errhint("Set rerank = heap.")));
 		return false;
 	}

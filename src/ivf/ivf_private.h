@@ -141,6 +141,7 @@ extern bool ivf_row_read(Relation index, const IvfMetaPageData *meta,
 						 BlockNumber blkno, uint32 list, uint32 seq, IvfRow row);
 
 /* ivf_codec.c: rows as codes */
+extern const char *ivf_untrained(Relation index, int elevel);
 extern bool ivf_choose_codec(Relation index, int dims, Metric metric, bool trained,
 							 int elevel, Codec *codec);
 
@@ -165,7 +166,7 @@ extern void ivf_learn_begin(const IvfLearning *learning, const Codec *codec, int
 extern void ivf_learn_space(const IvfLearning *learning, Codec *codec, int number);
 extern void ivf_learn_end(const IvfLearning *learning, Codec *codec, int number,
 						  int participants);
-extern int	ivf_space_rows(const Codec *codec, int n, double rows, Size memory,
+extern int	ivf_space_rows(Relation index, const Codec *codec, int n, double rows, Size memory,
 						   int elevel);
 extern Size ivf_encode_scratch(const Codec *codec);
 extern void ivf_encode_row(const Codec *codec, Metric metric, const float *centroid,
@@ -223,6 +224,8 @@ extern void ivf_copy_prefetch(Relation index, const IvfLayout *layout, const Ivf
  * fifths of the sample: the errors of the rest are measured.
  */
 #define IVF_TRAIN_ROWS		16384
+/* With fewer rows one list read whole is as quick, and the centroids would be poor */
+#define IVF_FEW_ROWS		1000
 
 /* ivf_sample.c: what a build learns before it begins */
 typedef struct IvfSample

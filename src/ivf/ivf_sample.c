@@ -77,8 +77,7 @@ ivf_choose_lists(double rows, int rows_per_page, bool codes)
 {
 	double		lists = Max(Min(2 * sqrt(rows), 2000), sqrt(rows));
 
-	/* up to here one list, scanned whole, is as quick, and exact */
-	if (rows < 1000)
+	if (rows < IVF_FEW_ROWS)
 		return rows > 0 ? 1 : 0;
 	lists = Min(lists, rows / ((codes ? 1 : 2) * Max(rows_per_page, 1)));
 	return (int) Min(Max(rint(lists), 1), IVF_MAX_LISTS);

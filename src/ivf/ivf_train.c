@@ -44,11 +44,7 @@
 #include "quant/kmeans.h"
 #include "quant/random.h"
 
-/*
- * When to train: with so many rows, and so many for each list.  Below, one list
- * read whole is as quick (ivf_choose_lists()), or the centroids are poor.
- */
-#define TRAIN_ROWS_MIN		1000
+/* When to train first: with IVF_FEW_ROWS, and so many for each list, or the centroids are poor. */
 #define TRAIN_ROWS_PER_LIST	32
 
 /*
@@ -741,14 +737,14 @@ wanted_lists(Relation index, const IvfMetaPageData *meta)
 		ivf_choose_lists((double) meta->rows, ivf_rows_per_page(meta->row_size, codes), codes);
 }
 
-/* Is it time to train?  VACUUM has just counted the rows. */
+/* Do the rows ask for lists, or new ones?  VACUUM has just counted them. */
 static bool
 is_due(Relation index, const IvfMetaPageData *meta, int wanted)
 {
 	uint64	   *rows;
 	double		spread;
 
-	if (wanted < 2 || meta->rows < TRAIN_ROWS_MIN || meta->retired_xid != 0)
+	if (wanted < 2 || meta->rows < IVF_FEW_ROWS)
 		return false;
 	if (meta->generation == 0)
 		return meta->rows >= (uint64) wanted * TRAIN_ROWS_PER_LIST;
@@ -772,12 +768,44 @@ is_due(Relation index, const IvfMetaPageData *meta, int wanted)
 }
 
 /*
- * Memory of k-means, of what the codec learns, and later of the assignment, for so
- * many lists, the sample not counted.
+ * Is it time to train?  Where the rows ask for it, but it has to wait, VACUUM says why: not at info's
+ * level, which from PostgreSQL 15 on VERBOSE does not raise.
+ */
+static bool
+may_begin(const IvfTraining *training, int wanted)
+{
+	Relation	index = training->index;
+	const IvfMetaPageData *meta = &training->old;
+
+	if (!is_due(index, meta, wanted))
+	{
+		if (meta->generation == 0 && wanted >= 2 && meta->rows >= IVF_FEW_ROWS &&
+			ivf_option_lists(index) != OPTION_UNSET)
+			ereport(NOTICE,
+					(errmsg("%s index \"%s\" was not trained: %d lists want %d rows each, and there are " UINT64_FORMAT " rows",
+							ivf_am_name(index), RelationGetRelationName(index), wanted,
+							TRAIN_ROWS_PER_LIST, meta->rows),
+					 errhint("Set lists to fewer, or load more rows, and VACUUM the table again.")));
+		return false;
+	}
+	if (meta->retired_xid == 0)
+		return true;
+	ereport(NOTICE,
+			(errmsg("%s index \"%s\" was not trained anew: the lists that the last training replaced are still there",
+					ivf_am_name(index), RelationGetRelationName(index)),
+			 errdetail("A snapshot, prepared transaction or replication slot, of any database, is as old as that training, or nobody has written since then."),
+			 errhint("End what is so old (see pg_stat_activity.backend_xmin, pg_prepared_xacts, pg_replication_slots), and VACUUM the table again.")));
+	return false;
+}
+
+/*
+ * Memory of k-means, of what the codec learns, of groups, and later of the assignment,
+ * for so many lists, the sample not counted.
  */
 static Size
 memory_for(const KMeansParams *kmeans, const Codec *codec, int learnt, int nqueries)
 {
+	int			groups = groups_wanted(kmeans->k, kmeans->dim);
 	Size		vector = mul_size(sizeof(float), kmeans->dim);
 	Size		total = kmeans_workspace_size(kmeans);
 
@@ -834,7 +862,7 @@ find_centroids(IvfTraining *training, int wanted)
 		(int) Min(Min(training->n * 4.0 / 5, IVF_TRAIN_ROWS),
 				  Max(training->memory / 4 / (sizeof(float) * new->dims), 1));
 	training->space_n = !learns ? 0 :
-		ivf_space_rows(&training->codec, training->learnt, (double) training->old.rows,
+		ivf_space_rows(training->index, &training->codec, training->learnt, (double) training->old.rows,
 					   training->memory, WARNING);
 	if (training->space_n < 0)
 		return false;
@@ -852,7 +880,8 @@ find_centroids(IvfTraining *training, int wanted)
 		if (kmeans.k == 2 || ivf_option_lists(training->index) > 0)
 		{
 			ereport(WARNING,
-					(errmsg("%s index \"%s\" was not trained: memory required is %zu MB, maintenance_work_mem is %zu MB",
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("%s index \"%s\" cannot be trained: memory required is %zu MB, maintenance_work_mem is %zu MB",
 							ivf_am_name(training->index),
 							RelationGetRelationName(training->index),
 							needed / (1024 * 1024) + 1,
@@ -1038,7 +1067,7 @@ train(IvfTraining *training)
 			return false;
 	}
 	wanted = wanted_lists(index, new);
-	if (!resume && !is_due(index, &training->old, wanted))
+	if (!resume && !may_begin(training, wanted))
 		return false;
 
 	ivf_layout(&training->old, &training->layout);

@@ -100,6 +100,25 @@ $node->safe_psql('postgres', "CREATE TABLE t (id int, v vector(3)); CREATE INDEX
 	}
 }
 
+# A training that is due, but has to wait, says why
+{
+	$node->safe_psql('postgres', "CREATE TABLE w (id int, v vector(3)); CREATE INDEX w_v ON w USING $am (v) WITH (lists = 50);
+		BEGIN; SELECT pg_current_xact_id(); PREPARE TRANSACTION 'old';" . rows('short', 1, 1000) =~ s/INTO t /INTO w /r);
+	my $vacuum = sub {
+		my (undef, undef, $err) = $node->psql('postgres', 'VACUUM w');
+		return $node->safe_psql('postgres', "SELECT value FROM vecdb_index_stats('w_v') WHERE metric = 'generation'") . $err;
+	};
+	like($vacuum->(), qr/^0.*"w_v" was not trained: 50 lists want 32 rows each, and there are 1000 rows/, 'too few rows for the lists asked for');
+	$node->safe_psql('postgres', 'ALTER INDEX w_v SET (lists = 4)');
+	is($vacuum->(), '1', 'enough rows: trained');
+	is($vacuum->(), '1', 'no training is due');
+	$node->safe_psql('postgres', rows('short', 1001, 1000) =~ s/INTO t /INTO w /r);
+	like($vacuum->(), qr/^1.*"w_v" was not trained anew: the lists that the last training replaced are still there.*DETAIL: .* is as old as that training/s, 'an old transaction keeps the lists before the last');
+	$node->safe_psql('postgres', "COMMIT PREPARED 'old'");
+	is($vacuum->(), '2', 'it has ended');
+	$node->safe_psql('postgres', 'DROP TABLE w');
+}
+
 my $n = 0;
 foreach my $kind (sort keys %dims)
 {
@@ -113,8 +132,7 @@ foreach my $kind (sort keys %dims)
 			my $name = "$kind, $points[$point], $end, " . ($born ? 'born empty' : 'trained before') . ", $class->{name}";
 			my $query = random_literal($dims{$kind});
 			my $first = $kind eq 'long' && $born ? 1010 : 1200;
-			my $with = with(4, $n);
-			$with =~ s/opq/pq/ if $kind eq 'long';		# opq codes fewer dimensions
+			my $with = with(4, $n, $dims{$kind});
 			$node->safe_psql('postgres', "DROP TABLE t; CREATE TABLE t (id int, v vector($dims{$kind}));" .
 				($born ? '' : rows($kind, 1, 250) . ';') . "CREATE INDEX t_v ON t USING $am (v $class->{name}) $with;" .
 				rows($kind, $born ? 1 : 251, $first));

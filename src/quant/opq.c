@@ -24,6 +24,19 @@
 /* Part of the last rotation in what is decomposed, whose norm is 1 at most. */
 #define KEEP			1e-3f
 
+/*
+ * Codebooks are learnt from nothing in each so-manieth round: k-means is most of the time, but what is
+ * only improved stays near where it began.
+ */
+#define ANEW			5
+
+/*
+ * The rotation goes as far again as the step that is best for these codes, since the next ones
+ * follow it: with codebooks that are only improved in each round this makes good what they lag behind
+ * (README.md).  Farther it does not settle.
+ */
+#define BEYOND			1.0f
+
 /* Newton-Schulz: KEEP grows by half at each step, then the error is squared. */
 #define MAX_STEPS		40
 #define ORTHONORMAL		1e-6f	/* mean squared deviation of A' A from I, good enough */
@@ -41,18 +54,17 @@ aligned(size_t floats)
 
 /*
  * Memory, in floats: rotated rows | decoded rows | three squares | a packed
- * matrix | two transposed chunks | then pq_train()'s.
+ * matrix | then pq_train()'s.  Two of them hold transposed chunks as well, at a time when
+ * nobody needs what else they are for.
  */
 typedef struct Workspace
 {
-	float	   *rotated;		/* n * dim */
+	float	   *rotated;		/* n * dim; at least dim * CHUNK */
 	float	   *decoded;		/* n * dim */
 	float	   *a;				/* dim * dim each */
 	float	   *b;
-	float	   *c;
+	float	   *c;				/* at least dim * CHUNK */
 	float	   *panels;			/* dim rows of max(dim, CHUNK) */
-	float	   *left;			/* dim * CHUNK each */
-	float	   *right;
 	void	   *pq;
 } Workspace;
 
@@ -60,13 +72,13 @@ static size_t
 divide(const PqShape *shape, int n, float *mem, Workspace *w)
 {
 	size_t		dim = (size_t) shape->dim;
+	int			longer = shape->dim > CHUNK ? shape->dim : CHUNK;
 	size_t		sizes[] = {
-		aligned((size_t) n * dim), aligned((size_t) n * dim), aligned(dim * dim),
-		aligned(dim * dim), aligned(dim * dim),
-		aligned(kernel_panels_size(shape->dim, shape->dim > CHUNK ? shape->dim : CHUNK)),
-		aligned(dim * CHUNK), aligned(dim * CHUNK)
+		aligned((size_t) (n > CHUNK ? n : CHUNK) * dim), aligned((size_t) n * dim),
+		aligned(dim * dim), aligned(dim * dim), aligned(dim * longer),
+		aligned(kernel_panels_size(shape->dim, longer))
 	};
-	float	  **parts[] = {&w->rotated, &w->decoded, &w->a, &w->b, &w->c, &w->panels, &w->left, &w->right};
+	float	  **parts[] = {&w->rotated, &w->decoded, &w->a, &w->b, &w->c, &w->panels};
 	size_t		at = 0;
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
@@ -123,10 +135,12 @@ transpose(const float *x, size_t ldx, int n, int dim, int length, float *out)
 		memset(out + (size_t) d * length + n, 0, sizeof(float) * (length - n));
 }
 
-/* w->a := Y' X, Y being the decoded rows. */
+/* w->a := Y' X, Y being the decoded rows; the rotated ones are lost. */
 static void
 correlate(const PqShape *shape, const float *rows, size_t ld, int n, Workspace *w, const Caller *caller)
 {
+	float	   *left = w->c;
+	float	   *right = w->rotated;
 	int			dim = shape->dim;
 	size_t		square = (size_t) dim * dim;
 
@@ -135,9 +149,9 @@ correlate(const PqShape *shape, const float *rows, size_t ld, int n, Workspace *
 	{
 		int			count = n - first < CHUNK ? n - first : CHUNK;
 
-		transpose(w->decoded + (size_t) first * dim, (size_t) dim, count, dim, CHUNK, w->left);
-		transpose(rows + first * ld, ld, count, dim, CHUNK, w->right);
-		products(w->left, CHUNK, dim, w->right, dim, CHUNK, w->panels, w->b, caller);
+		transpose(w->decoded + (size_t) first * dim, (size_t) dim, count, dim, CHUNK, left);
+		transpose(rows + first * ld, ld, count, dim, CHUNK, right);
+		products(left, CHUNK, dim, right, dim, CHUNK, w->panels, w->b, caller);
 		for (size_t i = 0; i < square; i++)
 			w->a[i] += w->b[i];
 	}
@@ -194,9 +208,18 @@ orthogonalise(int dim, Workspace *w, const Caller *caller)
 	return off / dim;
 }
 
-/* The rotation nearest to w->a, a little drawn to what it was. */
+/* Make w->a, no singular value of which is above 1, orthogonal. */
 static void
-nearest_rotation(int dim, float *rotation, Workspace *w, const Caller *caller)
+make_rotation(int dim, Workspace *w, const Caller *caller)
+{
+	for (int step = 0; step < MAX_STEPS; step++)
+		if (orthogonalise(dim, w, caller) < ORTHONORMAL)
+			break;
+}
+
+/* From the rotation towards the one nearest to w->a, and beyond; a little drawn to what it was. */
+static void
+turn(int dim, float *rotation, Workspace *w, const Caller *caller)
 {
 	size_t		square = (size_t) dim * dim;
 	double		norm = norm_bound(w->a, dim, w->b);
@@ -206,9 +229,10 @@ nearest_rotation(int dim, float *rotation, Workspace *w, const Caller *caller)
 		scale = 0;
 	for (size_t i = 0; i < square; i++)
 		w->a[i] = w->a[i] * scale + KEEP * rotation[i];
-	for (int step = 0; step < MAX_STEPS; step++)
-		if (orthogonalise(dim, w, caller) < ORTHONORMAL)
-			break;
+	make_rotation(dim, w, caller);
+	for (size_t i = 0; i < square; i++)
+		w->a[i] = ((1 + BEYOND) * w->a[i] - BEYOND * rotation[i]) / (1 + 2 * BEYOND);
+	make_rotation(dim, w, caller);
 	memcpy(rotation, w->a, sizeof(float) * square);
 }
 
@@ -217,7 +241,7 @@ static double
 quantise(const PqShape *shape, int n, uint64_t seed, float *codebooks, Workspace *w, const Caller *caller)
 {
 	/* nobody uses this memory now, and a code has no more bytes than a row dimensions */
-	uint8_t    *code = (uint8_t *) w->left;
+	uint8_t    *code = (uint8_t *) w->c;
 	double		error = 0;
 
 	for (int j = 0; j < shape->m; j++)
@@ -233,6 +257,50 @@ quantise(const PqShape *shape, int n, uint64_t seed, float *codebooks, Workspace
 	return error / n;
 }
 
+/*
+ * The same by one step of Lloyd's from the codebooks there are: rows are coded by them, and
+ * each centroid becomes the mean of the parts that it codes.  The rotated rows are lost.
+ */
+static void
+improve(const PqShape *shape, int n, float *codebooks, Workspace *w, const Caller *caller)
+{
+	int			dim = shape->dim;
+	int			k = pq_centroids(shape);
+	size_t		code_size = pq_code_size(shape);
+	/* 8 k + 4 k + 1 bytes a dimension at most, where nobody uses 4 CHUNK */
+	double	   *sums = (double *) w->c;
+	int		   *counts = (int *) (sums + (size_t) dim * k);
+	uint8_t    *code = (uint8_t *) (counts + (size_t) shape->m * k);
+
+	memset(sums, 0, sizeof(double) * dim * k);
+	memset(counts, 0, sizeof(int) * shape->m * k);
+	for (int i = 0; i < n; i++)
+	{
+		float	   *row = w->rotated + (size_t) i * dim;
+
+		if (caller->interrupt && i % ROWS_AT_ONCE == 0)
+			caller->interrupt(caller->arg);
+		(void) pq_encode(shape, codebooks, row, code);
+		for (int j = 0; j < shape->m; j++)
+		{
+			int			centroid = pq_code_at(shape, code, j);
+
+			counts[(size_t) j * k + centroid]++;
+			for (int d = pq_part(shape, j); d < pq_part(shape, j + 1); d++)
+				sums[(size_t) d * k + centroid] += row[d];
+		}
+		memcpy(row, code, code_size);
+	}
+	for (int j = 0; j < shape->m; j++)
+		for (int c = 0; c < k; c++)
+			for (int d = pq_part(shape, j); d < pq_part(shape, j + 1) && counts[(size_t) j * k + c] > 0; d++)
+				codebooks[(size_t) d * k + c] =
+					(float) (sums[(size_t) d * k + c] / counts[(size_t) j * k + c]);
+	for (int i = 0; i < n; i++)
+		pq_decode(shape, codebooks, (uint8_t *) (w->rotated + (size_t) i * dim),
+				  w->decoded + (size_t) i * dim);
+}
+
 double
 opq_train(const PqShape *shape, const float *rows, size_t ld, int n, int iterations,
 		  uint64_t seed, float *rotation, float *codebooks, void *mem,
@@ -241,22 +309,25 @@ opq_train(const PqShape *shape, const float *rows, size_t ld, int n, int iterati
 	Caller		caller = {interrupt, arg};
 	int			dim = shape->dim;
 	Workspace	w;
-	double		error;
 
 	divide(shape, n, mem, &w);
 	memset(rotation, 0, sizeof(float) * dim * dim);
 	for (int i = 0; i < dim; i++)
 		rotation[(size_t) i * dim + i] = 1;
 
-	for (int i = 0;; i++)
+	for (int i = 0; i < iterations; i++)
 	{
 		products(rows, ld, n, rotation, dim, dim, w.panels, w.rotated, &caller);
-		error = quantise(shape, n, seed, codebooks, &w, &caller);
-		if (i >= iterations)
-			return error;
+		/* a round turns the rows little, so the last one's codebooks are nearly right */
+		if (i % ANEW == 0)
+			(void) quantise(shape, n, seed, codebooks, &w, &caller);
+		else
+			improve(shape, n, codebooks, &w, &caller);
 		correlate(shape, rows, ld, n, &w, &caller);
-		nearest_rotation(dim, rotation, &w, &caller);
+		turn(dim, rotation, &w, &caller);
 	}
+	products(rows, ld, n, rotation, dim, dim, w.panels, w.rotated, &caller);
+	return quantise(shape, n, seed, codebooks, &w, &caller);
 }
 
 void

@@ -157,12 +157,6 @@ pq_encode(const PqShape *shape, const float *codebooks, const float *x, uint8_t 
 	return error;
 }
 
-static inline int
-code_at(const PqShape *shape, const uint8_t *code, int j)
-{
-	return shape->bits == 8 ? code[j] : code[j / 2] >> (j % 2 * 4) & 15;
-}
-
 void
 pq_decode(const PqShape *shape, const float *codebooks, const uint8_t *code, float *x)
 {
@@ -170,7 +164,7 @@ pq_decode(const PqShape *shape, const float *codebooks, const uint8_t *code, flo
 
 	for (int j = 0; j < shape->m; j++)
 	{
-		int			centroid = code_at(shape, code, j);
+		int			centroid = pq_code_at(shape, code, j);
 
 		for (int d = pq_part(shape, j); d < pq_part(shape, j + 1); d++)
 			x[d] = codebooks[(size_t) d * k + centroid];
@@ -226,7 +220,7 @@ pq_estimate(const PqShape *shape, const float *tables, float base,
 				sum += tables[(size_t) j * 256 + codes[j]];
 		else
 			for (int j = 0; j < shape->m; j++)
-				sum += tables[(size_t) j * 16 + code_at(shape, codes, j)];
+				sum += tables[(size_t) j * 16 + pq_code_at(shape, codes, j)];
 		out[i] = sum;
 	}
 }

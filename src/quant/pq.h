@@ -88,6 +88,13 @@ extern void pq_train(const PqShape *shape, int j, const float *rows, size_t ld,
 extern double pq_encode(const PqShape *shape, const float *codebooks,
 						const float *x, uint8_t *code);
 
+/* The centroid of part j in a code. */
+static inline int
+pq_code_at(const PqShape *shape, const uint8_t *code, int j)
+{
+	return shape->bits == 8 ? code[j] : code[j / 2] >> (j % 2 * 4) & 15;
+}
+
 /* What a code stands for. */
 extern void pq_decode(const PqShape *shape, const float *codebooks,
 					  const uint8_t *code, float *x);

@@ -1157,6 +1157,16 @@ plan_participants(IvfBuildShared *plan, int participants, Size memory)
 	plan->sort_mem = (int) Max(memory / 1024 / 2 / participants, 64);
 }
 
+/* All that lies before the sample, and what the leader sorts the centroids into groups in. */
+static Size
+least_memory(const IvfBuildShared *plan)
+{
+	int			groups = groups_wanted(plan->kmeans.k, plan->dims);
+
+	return add_size(plan->area.sample,
+					groups > 0 ? groups_make_size(plan->kmeans.k, plan->dims, groups) : 0);
+}
+
 /*
  * The centroids and their training must fit the memory allowed, whatever the
  * sample is: fewer lists if the number was ours to choose, else an error.
@@ -1169,7 +1179,7 @@ fit_memory(IvfBuild *build, IvfBuildShared *plan, Size memory)
 		Size		needed;
 
 		plan_participants(plan, 1, memory);
-		needed = plan->area.sample; /* all that lies before the sample */
+		needed = least_memory(plan);
 		if (needed <= memory || plan->kmeans.k == 1)
 			return;
 		if (ivf_option_lists(build->index) != OPTION_UNSET)
@@ -1178,7 +1188,7 @@ fit_memory(IvfBuild *build, IvfBuildShared *plan, Size memory)
 			plan->kmeans.k = (int) Max(Min(build->sample.lists, build->sample.rows), plan->kmeans.k);
 			plan->kmeans.n = Max(plan->kmeans.n, plan->kmeans.k);
 			plan_participants(plan, 1, memory);
-			needed = plan->area.sample;
+			needed = least_memory(plan);
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("memory required is %zu MB, maintenance_work_mem is %d MB",

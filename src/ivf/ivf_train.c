@@ -819,6 +819,13 @@ memory_for(const KMeansParams *kmeans, const Codec *codec, int learnt, int nquer
 	}
 	total = add_size(total, assign_size(kmeans->k, kmeans->dim));
 	total = add_size(total, assign_scratch_size(kmeans->k, kmeans->dim));
+	if (groups > 0)
+	{
+		/* they are made in what k-means has left */
+		total = add_size(total, add_size(mul_size(vector, groups), assign_size(groups, kmeans->dim)));
+		total = add_size(total, groups_scratch_size(groups, kmeans->k, kmeans->dim,
+													groups_block_rows(vector)));
+	}
 	return add_size(total, mul_size(2 * vector, nqueries));
 }
 

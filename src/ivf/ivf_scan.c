@@ -28,7 +28,8 @@
  * With rerank = index the index has copies of the vectors in half precision, and a
  * row gets two bounds of its distance from its copy (ivf_copy.c).  It is handed out by
  * the lower one where its upper one touches no other row's; else it gets its
- * distance from the table, too.  The pool has the number of a row's place in the scan's notes, instead of its TID.
+ * distance from the table, too.  The pool has the number of a row's place in the scan's notes, instead of its TID,
+ * as long as there is room for notes.
  *
  * Of the rows that a batch visits few will be wanted.  So the pool gets those whose
  * bounds do not exceed the batch's reach: the estimate of its 32nd nearest row
@@ -94,18 +95,29 @@ typedef struct Candidate
 } Candidate;
 
 /*
- * Where the rows in the pool have their copies.  Shared with the scan of a next
- * generation that gathers into the same pool.
+ * Where rows in the pool have their copies.  Shared with the scan of a next
+ * generation that gathers into the same pool.  There are so many notes at most; rows
+ * beyond that have none, and their values are read from the table.
  */
 typedef struct PlaceNotes
 {
 	IvfPlace   *places;
-	Size		n;
-	Size		size;
+	uint32		n;				/* ever used */
+	uint32		size;
+	uint32		most;
+	uint32		unused;			/* the first of those that were used, which names
+								 * the next one as its block; or NO_PLACE */
 } PlaceNotes;
 
-/* In the pool a place's number stands for the TID. */
+#define NO_PLACE		PG_UINT32_MAX
+
+/*
+ * In the pool a note's number stands for the TID, with a mark in the offset that no TID
+ * has.
+ */
 #define PLACE_BITS		15
+#define PLACE_MARK		(1 << PLACE_BITS)
+StaticAssertDecl(MaxOffsetNumber < PLACE_MARK, "no TID looks like a note");
 
 /* each doubles what was visited */
 #define MAX_BATCHES		34
@@ -209,6 +221,9 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	{
 		state->exact_rows = exact_create();
 		state->notes = palloc0(sizeof(PlaceNotes));
+		state->notes->unused = NO_PLACE;
+		state->notes->most = (uint32) Min(Max((Size) work_mem * 1024 / 4 / sizeof(IvfPlace),
+											  INITIAL_CANDIDATES), NO_PLACE - 1);
 	}
 	MemoryContextSwitchTo(old);
 
@@ -263,7 +278,10 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 	if (state->exact_rows)
 		exact_reset(state->exact_rows);
 	if (state->notes)
+	{
 		state->notes->n = 0;
+		state->notes->unused = NO_PLACE;
+	}
 	pool_reset(state->pool);
 	pool_reset(state->groups);
 	ivf_order_reset(state->lists);
@@ -682,35 +700,68 @@ note_copy(Relation index, const IvfLayout *layout, BlockNumber blkno, Page page,
 		page_corrupted(index, blkno, "Row %d has no copy.", i + 1);
 }
 
-/* A row for the pool, with the number of its place where that will be wanted. */
-static void
-add_to_pool(IvfScanState *state, double bound, const IvfPlace *place)
+/* Note a place, if there is room: its number, or NO_PLACE. */
+static uint32
+note_place(IvfScanState *state, const IvfPlace *place)
 {
 	PlaceNotes *notes = state->notes;
-	ItemPointerData item = place->tid;
+	uint32		number = notes->unused;
 
-	if (state->use_copies)
+	if (number != NO_PLACE)
+		notes->unused = notes->places[number].block;
+	else if (notes->n < notes->most)
 	{
 		if (notes->n == notes->size)
 		{
-			notes->size = Max(2 * notes->size, INITIAL_CANDIDATES);
+			notes->size = Min(Max(2 * notes->size, INITIAL_CANDIDATES), notes->most);
 			notes->places = notes->places == NULL ?
 				MemoryContextAlloc(state->context, sizeof(IvfPlace) * notes->size) :
 				repalloc_huge(notes->places, sizeof(IvfPlace) * notes->size);
 		}
-		ItemPointerSet(&item, (BlockNumber) (notes->n >> PLACE_BITS),
-					   (OffsetNumber) (notes->n & ((1 << PLACE_BITS) - 1)) + 1);
-		notes->places[notes->n++] = *place;
+		number = notes->n++;
 	}
+	else
+		return NO_PLACE;
+	notes->places[number] = *place;
+	return number;
+}
+
+/* A row for the pool, with the number of its place where that will be wanted. */
+static void
+add_to_pool(IvfScanState *state, double bound, const IvfPlace *place)
+{
+	ItemPointerData item = place->tid;
+	uint32		number = state->use_copies ? note_place(state, place) : NO_PLACE;
+
+	if (number != NO_PLACE)
+		ItemPointerSet(&item, number >> PLACE_BITS,
+					   PLACE_MARK | (number & (PLACE_MARK - 1)));
 	pool_add(state->pool, bound, &item);
 }
 
-/* The place that an item of the pool stands for */
-static inline const IvfPlace *
-noted_place(const IvfScanState *state, const ItemPointerData *item)
+/* The number of the place that an item of the pool stands for, or NO_PLACE: it is the TID */
+static inline uint32
+place_number(const ItemPointerData *item)
 {
-	return &state->notes->places[((Size) ItemPointerGetBlockNumberNoCheck(item) << PLACE_BITS) +
-								 ItemPointerGetOffsetNumberNoCheck(item) - 1];
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(item);
+
+	if ((offset & PLACE_MARK) == 0)
+		return NO_PLACE;
+	return ItemPointerGetBlockNumberNoCheck(item) << PLACE_BITS | (offset & (PLACE_MARK - 1));
+}
+
+/* Take the place that an item of the pool stands for, whose note is free then; false: there is none. */
+static bool
+take_place(IvfScanState *state, const ItemPointerData *item, IvfPlace *place)
+{
+	uint32		number = place_number(item);
+
+	if (number == NO_PLACE)
+		return false;
+	*place = state->notes->places[number];
+	state->notes->places[number].block = state->notes->unused;
+	state->notes->unused = number;
+	return true;
 }
 
 /* What was within the reach when it was taken goes to the pool. */
@@ -1202,8 +1253,9 @@ prefetch_ahead(IndexScanDesc scan, const IvfScanState *state)
 
 	if (state->use_copies)
 	{
-		if (ahead != NULL)
-			ivf_copy_prefetch(scan->indexRelation, &state->layout, noted_place(state, ahead));
+		if (ahead != NULL && place_number(ahead) != NO_PLACE)
+			ivf_copy_prefetch(scan->indexRelation, &state->layout,
+							  &state->notes->places[place_number(ahead)]);
 		return;
 	}
 	if (ahead != NULL)
@@ -1265,16 +1317,15 @@ make_exact(IndexScanDesc scan, IvfScanState *state, const ItemPointerData *item)
 	ItemPointerData tid = *item;
 	double		low;
 	double		high;
+	IvfPlace	place;
 
-	if (state->use_copies)
+	if (state->use_copies && take_place(state, item, &place))
 	{
-		const IvfPlace *place = noted_place(state, item);
-
-		tid = place->tid;
+		tid = place.tid;
 
 		/* where it comes late, or may, only its distance can tell */
-		if (place->block != InvalidBlockNumber &&
-			ivf_copy_bounds(scan->indexRelation, &state->layout, place, &state->copy_query,
+		if (place.block != InvalidBlockNumber &&
+			ivf_copy_bounds(scan->indexRelation, &state->layout, &place, &state->copy_query,
 							&low, &high) &&
 			(state->iterative_scan == ITERATIVE_SCAN_RELAXED || low >= state->last_distance ||
 			 high < state->last_low))

@@ -223,7 +223,7 @@ flush_block(IvfAssign *assign)
 
 	if (assign->groups.n > 0)
 		groups_assign(&assign->groups, shared->lists, values, ld, assign->n, assign->lists,
-					  assign->group_scratch, interrupt, NULL);
+					  NULL, assign->group_scratch, interrupt, NULL);
 	else
 		assign_rows(assign->area + shared->area.assign, values, ld, NULL, assign->n,
 					assign->lists, NULL, assign->scratch, interrupt, NULL);

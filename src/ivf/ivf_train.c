@@ -443,7 +443,7 @@ flush_block(IvfTraining *training)
 		return;
 	if (training->groups > 0)
 		groups_assign(&training->assign_groups, (int) new->lists, values, ld, training->nblock,
-					  training->lists, training->group_scratch, pause_training, NULL);
+					  training->lists, NULL, training->group_scratch, pause_training, NULL);
 	else
 		assign_rows(training->assign, values, ld, NULL, training->nblock, training->lists,
 					NULL, training->scratch, pause_training, NULL);

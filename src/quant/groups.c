@@ -220,9 +220,8 @@ groups_scratch_size(int groups, int k, int dim, int max_rows)
 	return lay_out(&s, NULL, groups, k, dim, max_rows) + ALIGNMENT;
 }
 
-/* The nearest groups of a row; of equal ones those of lower numbers. */
-static int
-nearest_groups(const float *distances, int n, uint32_t *out)
+int
+groups_nearest(const float *distances, int n, uint32_t *out)
 {
 	Near		near[GROUPS_NEAR];
 	int			count = 0;
@@ -277,7 +276,8 @@ compare_group(const Groups *groups, int g, const float *rows, size_t ld,
 
 void
 groups_assign(const Groups *groups, int k, const float *rows, size_t ld, int n,
-			  uint32_t *nearest, void *scratch, AssignInterrupt interrupt, void *arg)
+			  uint32_t *nearest, float *distance, void *scratch,
+			  AssignInterrupt interrupt, void *arg)
 {
 	Scratch		s;
 	int			each = min_int(GROUPS_NEAR, groups->n);
@@ -294,7 +294,7 @@ groups_assign(const Groups *groups, int k, const float *rows, size_t ld, int n,
 		{
 			uint32_t   *near = s.near + (size_t) (first + i) * each;
 
-			nearest_groups(s.distances + (size_t) i * groups->n, groups->n, near);
+			groups_nearest(s.distances + (size_t) i * groups->n, groups->n, near);
 			for (int j = 0; j < each; j++)
 				s.start[near[j]]++;
 		}
@@ -317,4 +317,6 @@ groups_assign(const Groups *groups, int k, const float *rows, size_t ld, int n,
 	for (int i = 0; i < n; i++)
 		if (nearest[i] == UINT32_MAX)
 			nearest[i] = groups->first[s.near[(size_t) i * each]];
+	if (distance)
+		memcpy(distance, s.best, sizeof(float) * (size_t) n);
 }

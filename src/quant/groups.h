@@ -37,6 +37,12 @@ extern int	groups_make(void *workspace, float *centroids, int k, int dim, bool s
 						int groups, uint32_t *first, float *middles,
 						AssignInterrupt interrupt, void *arg);
 
+/*
+ * The GROUPS_NEAR nearest of n groups (or all), nearest first, by the distances of their
+ * middles; of equal ones those of lower numbers.  Returns how many.
+ */
+extern int	groups_nearest(const float *distances, int n, uint32_t *out);
+
 /* Groups with their centroids, prepared for groups_assign(). */
 typedef struct Groups
 {
@@ -58,11 +64,11 @@ extern size_t groups_scratch_size(int groups, int k, int dim, int max_rows);
 
 /*
  * The nearest centroid of each of n rows, among those of the GROUPS_NEAR nearest
- * groups.  Best with many rows, several for each group: a group's centroids are
+ * groups, and its distance (NULL: not wanted).  Best with many rows, several for each group: a group's centroids are
  * read once for all of its rows.
  */
 extern void groups_assign(const Groups *groups, int k, const float *rows, size_t ld, int n,
-						  uint32_t *nearest, void *scratch,
+						  uint32_t *nearest, float *distance, void *scratch,
 						  AssignInterrupt interrupt, void *arg);
 
 #endif							/* VECDB_GROUPS_H */

@@ -120,12 +120,10 @@ first_level(const KMeansParams *params)
 	return level < params->n ? (int) level : params->n;
 }
 
-/* Fill the offsets; the size of all, or SIZE_MAX. */
-static size_t
-lay_out(const KMeansParams *params, KMeansState *state)
+size_t
+kmeans_lay_out(const KMeansParams *params, bool near, KMeansState *state)
 {
 	size_t		total = sizeof(KMeansState);
-	bool		near = kmeans_near_wanted(params);
 	size_t		n,
 				k,
 				dim,
@@ -179,7 +177,7 @@ kmeans_workspace_size(const KMeansParams *params)
 
 	if (kmeans_tree_wanted(params))
 		return kmeans_tree_workspace_size(params);
-	return lay_out(params, &state);
+	return kmeans_lay_out(params, kmeans_near_wanted(params), &state);
 }
 
 void
@@ -193,14 +191,14 @@ kmeans_init(void *workspace, const KMeansParams *params)
 		return;
 	}
 	memset(state, 0, sizeof(*state));
-	(void) lay_out(params, state);
+	state->near = kmeans_near_wanted(params);
+	(void) kmeans_lay_out(params, state->near, state);
 	state->params = *params;
 	atomic_init(&state->next_block, 0);
 	atomic_init(&state->next_cluster, 0);
 	atomic_init(&state->next_closest, 0);
 	atomic_init(&state->next_near, 0);
 	atomic_init(&state->unproven, 0);
-	state->near = kmeans_near_wanted(params);
 	state->k = min_int(params->k, params->n);
 	state->active = first_level(params);
 	state->random = params->seed;
@@ -580,6 +578,8 @@ removal_cost(Participant *me, int j)
 	float		distance[64];
 	float		least = INFINITY;
 
+	if (state->next > 0)
+		return cluster_size(state, j) * (double) ARRAY(state, const float, next)[j];
 	for (int first = 0; first < state->k; first += 64)
 	{
 		int			count = min_int(state->k - first, 64);
@@ -722,13 +722,11 @@ finish(Participant *me)
 }
 
 /*
- * Participant 0, the others waiting: look at the assignment, decide what next.
- *
  * The run ends here, after an assignment, not after an update: so the answer
  * is the centroids whose clusters were seen, and known not to be empty.
  */
-static void
-plan(Participant *me)
+void
+kmeans_plan(Participant *me)
 {
 	KMeansState *state = me->state;
 	const double *spread = ARRAY(state, const double, spread);
@@ -977,8 +975,8 @@ split_cluster(Participant *me, int cluster)
 	}
 }
 
-static void
-update(Participant *me)
+void
+kmeans_update(Participant *me)
 {
 	KMeansState *state = me->state;
 	const int  *pieces = ARRAY(state, int, pieces);
@@ -1046,7 +1044,7 @@ kmeans_run(void *workspace, int participant, const float *points,
 			wait_for_all(&me);
 		}
 		if (participant == 0)
-			plan(&me);
+			kmeans_plan(&me);
 		wait_for_all(&me);
 		if (state->prove)
 		{
@@ -1060,7 +1058,7 @@ kmeans_run(void *workspace, int participant, const float *points,
 		}
 		if (state->done)
 			return state->k;
-		update(&me);
+		kmeans_update(&me);
 		wait_for_all(&me);
 	}
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * kmeans_private.h
- *	  What kmeans.c and kmeans_near.c share: the state of a run.
+ *	  What the files of k-means share: the state of a run.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,6 +46,9 @@ typedef struct KMeansState
 								 * each */
 	size_t		anchor;			/* uint32[k]: place in order of the cluster's
 								 * innermost point */
+
+	size_t		next;			/* float[k]: squared distance of each centroid
+								 * to the next; 0: there is none such */
 
 	/* taken from by all */
 	atomic_int	next_block;
@@ -137,6 +140,15 @@ cluster_size(const KMeansState *state, int j)
  */
 extern bool kmeans_reserve(size_t *total, size_t count, size_t item, size_t *offset);
 
+/* Fill the offsets, with those of kmeans_near.c or without; the size of all, or SIZE_MAX. */
+extern size_t kmeans_lay_out(const KMeansParams *params, bool near, KMeansState *state);
+
+/* Participant 0, the others waiting: look at the assignment, decide what next. */
+extern void kmeans_plan(Participant *me);
+
+/* All participants: move the centroids, as planned. */
+extern void kmeans_update(Participant *me);
+
 /* Compare points of order, from place first on, with all centroids. */
 extern void kmeans_assign(Participant *me, int first);
 
@@ -148,6 +160,16 @@ extern int	kmeans_tree_run(void *workspace, int participant, const float *points
 							float *centroids, KMeansSync sync,
 							KMeansInterrupt interrupt, void *arg);
 extern KMeansReport kmeans_tree_report(const void *workspace);
+
+/*
+ * kmeans_passes.c: one participant calls kmeans_passes_init() first, with as many
+ * centroids as there are; kmeans_passes_run() changes these, and their order.
+ */
+extern size_t kmeans_passes_size(const KMeansParams *params);
+extern void kmeans_passes_init(void *memory, const KMeansParams *params, int k);
+extern int	kmeans_passes_run(void *memory, int participant, const float *points, float *centroids,
+							  KMeansSync sync, KMeansInterrupt interrupt, void *arg);
+extern KMeansReport kmeans_passes_report(const void *memory);
 
 /* kmeans_near.c */
 extern bool kmeans_near_wanted(const KMeansParams *params);

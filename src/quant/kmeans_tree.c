@@ -8,8 +8,9 @@
  * gets centroids in proportion to its points, by a k-means of its own, which
  * one participant runs alone.  So it costs about k * sqrt(k).
  *
- * Centroids do not know of those beyond the border of their cell: what that costs is
- * told in README.md, and is why fewer centroids are not made like this.
+ * Centroids do not know of those beyond the border of their cell, so passes over all
+ * points follow (kmeans_passes.c).  What is lost all the same is told in README.md, and is why
+ * fewer centroids are not made like this.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +20,9 @@
 #include <string.h>
 
 /* From so many centroids on. */
+#ifndef TREE_FROM
 #define TREE_FROM		16385
+#endif
 
 /*
  * A cell has at most so many times the mean of points, or goes on with as
@@ -40,12 +43,11 @@ typedef struct TreeState
 	size_t		start;			/* uint32[ncells + 1]: each cell's place there */
 	size_t		place;			/* uint32[ncells + 1]: of its centroids */
 	size_t		made;			/* int[ncells]: centroids made */
-	size_t		objective;		/* double[ncells]: sum of squared distances */
-	size_t		largest;		/* int[ncells]: points of the largest cluster */
 	size_t		private;		/* first participant's own memory */
 	size_t		private_size;	/* each one's: scratch to assign; and, at */
 	size_t		points;			/* this offset, a cell's points, and at */
 	size_t		workspace;		/* this one, memory for its k-means */
+	size_t		passes;			/* kmeans_passes.c, in the place of all that */
 
 	int			ncells;
 	int			max_points;		/* of one cell */
@@ -53,7 +55,6 @@ typedef struct TreeState
 	atomic_int	next_block;
 	atomic_int	next_cell;
 	int			total;			/* centroids made in all */
-	KMeansReport report;
 } TreeState;
 
 bool
@@ -89,6 +90,7 @@ static size_t
 lay_out(const KMeansParams *params, TreeState *state)
 {
 	size_t		total = sizeof(TreeState);
+	size_t		with_passes = sizeof(TreeState);
 	size_t		n = (size_t) params->n;
 	size_t		dim = (size_t) params->dim;
 	KMeansParams cells;
@@ -115,9 +117,7 @@ lay_out(const KMeansParams *params, TreeState *state)
 		!kmeans_reserve(&total, n, sizeof(uint32_t), &state->members) ||
 		!kmeans_reserve(&total, ncells + 1, sizeof(uint32_t), &state->start) ||
 		!kmeans_reserve(&total, ncells + 1, sizeof(uint32_t), &state->place) ||
-		!kmeans_reserve(&total, ncells, sizeof(int), &state->made) ||
-		!kmeans_reserve(&total, ncells, sizeof(double), &state->objective) ||
-		!kmeans_reserve(&total, ncells, sizeof(int), &state->largest))
+		!kmeans_reserve(&total, ncells, sizeof(int), &state->made))
 		return SIZE_MAX;
 	state->private_size = 0;
 	if (!kmeans_reserve(&state->private_size, 1, assign_scratch_size(state->ncells, params->dim),
@@ -127,9 +127,10 @@ lay_out(const KMeansParams *params, TreeState *state)
 		!kmeans_reserve(&state->private_size, 1, kmeans_workspace_size(&inner), &state->workspace) ||
 		!kmeans_reserve(&state->private_size, 0, 0, &unused) ||
 		!kmeans_reserve(&total, (size_t) params->participants, state->private_size,
-						&state->private))
+						&state->private) ||
+		!kmeans_reserve(&with_passes, 1, kmeans_passes_size(params), &state->passes))
 		return SIZE_MAX;
-	return total;
+	return total > with_passes ? total : with_passes;
 }
 
 size_t
@@ -157,7 +158,9 @@ kmeans_tree_init(void *workspace, const KMeansParams *params)
 KMeansReport
 kmeans_tree_report(const void *workspace)
 {
-	return ((const TreeState *) workspace)->report;
+	const TreeState *state = workspace;
+
+	return kmeans_passes_report(ARRAY(state, const char, passes));
 }
 
 /* All participants: the cell of each point. */
@@ -239,7 +242,6 @@ make_cell(TreeState *state, int c, const float *points, float *centroids, char *
 	int			n = min_int(size, state->max_points);
 	float	   *gathered = (float *) (own + state->points);
 	KMeansParams params = inner_params(state, c, n, (int) (place[1] - place[0]));
-	KMeansReport report;
 
 	ARRAY(state, int, made)[c] = 0;
 	if (params.k < 1)
@@ -256,23 +258,17 @@ make_cell(TreeState *state, int c, const float *points, float *centroids, char *
 	kmeans_init(own + state->workspace, &params);
 	ARRAY(state, int, made)[c] = kmeans_run(own + state->workspace, 0, gathered,
 											centroids + place[0] * dim, NULL, interrupt, arg);
-	report = kmeans_report(own + state->workspace);
-	ARRAY(state, double, objective)[c] = report.objective * size;
-	ARRAY(state, int, largest)[c] = report.largest;
 }
 
-/* Participant 0: centroids side by side, and the report. */
+/* Participant 0: centroids side by side. */
 static void
 gather_cells(TreeState *state, float *centroids)
 {
 	size_t		dim = (size_t) state->params.dim;
 	const uint32_t *place = ARRAY(state, const uint32_t, place);
 	const int  *made = ARRAY(state, const int, made);
-	double		sum = 0;
 
 	state->total = 0;
-	state->report = kmeans_report(ARRAY(state, char, cells));
-	state->report.largest = 0;
 	for (int c = 0; c < state->ncells; c++)
 	{
 		if (made[c] == 0)
@@ -281,11 +277,7 @@ gather_cells(TreeState *state, float *centroids)
 			memmove(centroids + (size_t) state->total * dim, centroids + place[c] * dim,
 					sizeof(float) * dim * (size_t) made[c]);
 		state->total += made[c];
-		sum += ARRAY(state, const double, objective)[c];
-		if (ARRAY(state, const int, largest)[c] > state->report.largest)
-			state->report.largest = ARRAY(state, const int, largest)[c];
 	}
-	state->report.objective = sum / state->params.n;
 }
 
 int
@@ -319,8 +311,12 @@ kmeans_tree_run(void *workspace, int participant, const float *points, float *ce
 	if (sync)
 		sync(arg);
 	if (participant == 0)
+	{
 		gather_cells(state, centroids);
+		kmeans_passes_init(ARRAY(state, char, passes), &state->params, state->total);
+	}
 	if (sync)
 		sync(arg);
-	return state->total;
+	return kmeans_passes_run(ARRAY(state, char, passes), participant, points, centroids,
+							 sync, interrupt, arg);
 }

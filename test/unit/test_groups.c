@@ -137,7 +137,7 @@ test_groups(int k, int dim, int wanted, bool unit)
 	assign_rows(packed, rows, dim, NULL, n, exact, NULL, scratch, NULL, NULL);
 	free(scratch);
 	scratch = allocate(groups_scratch_size(groups.n, k, dim, n));
-	groups_assign(&groups, k, rows, dim, n, found, scratch, NULL, NULL);
+	groups_assign(&groups, k, rows, dim, n, found, NULL, scratch, NULL, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		if (found[i] >= (uint32_t) k)

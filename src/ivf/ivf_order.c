@@ -5,8 +5,12 @@
  *
  * Few of many lists are visited, so they are sorted lazily: one pass brings about as
  * many as are wanted to the front, and only these are sorted, as in am/pool.c.  A
- * list is one number here, its distance above its own number, so that comparing takes
- * one instruction.
+ * list is one number here, so that comparing takes one instruction:
+ *
+ *		 63             32 31             20 19              0
+ *		+-----------------+-----------------+-----------------+
+ *		| distance        | steps           | number          |
+ *		+-----------------+-----------------+-----------------+
  *
  *		popped      sorted            rest
  *	  |----------|------------|-----------------|
@@ -21,6 +25,10 @@
 #include "utils/memutils.h"
 
 #include "ivf/ivf_private.h"
+
+#define NUMBER_BITS		20
+StaticAssertDecl(VECDB_MAX_LISTS <= 1 << NUMBER_BITS, "a list's number has 20 bits");
+StaticAssertDecl(IVF_ORDER_STEPS == 1 << (32 - NUMBER_BITS), "steps have the rest");
 
 #define INITIAL_LISTS	1024
 /* keys that one pass looks at to choose where the front ends */
@@ -79,11 +87,16 @@ key_to_float(uint32 key)
 	return distance;
 }
 
-/* Lists first .. first + n - 1; distances NULL: all as far away as each other. */
+/*
+ * Lists first .. first + n - 1; distances NULL: all as far away as each other.  steps:
+ * less than IVF_ORDER_STEPS, which ivf_order_pop() gives back.
+ */
 void
-ivf_order_add(IvfOrder *order, uint32 first, uint32 n, const float *distances)
+ivf_order_add(IvfOrder *order, uint32 first, uint32 n, const float *distances, uint32 steps)
 {
 	uint64	   *to;
+
+	Assert(steps < IVF_ORDER_STEPS);
 
 	if (order->size - order->n < n)
 	{
@@ -92,7 +105,7 @@ ivf_order_add(IvfOrder *order, uint32 first, uint32 n, const float *distances)
 	}
 	to = order->keys + order->n;
 	for (uint32 i = 0; i < n; i++)
-		to[i] = (uint64) float_to_key(distances ? distances[i] : 0) << 32 | (first + i);
+		to[i] = (uint64) float_to_key(distances ? distances[i] : 0) << 32 | steps << NUMBER_BITS | (first + i);
 	order->n += n;
 	/* what comes next may be among them */
 	order->sorted_end = order->head;
@@ -166,7 +179,8 @@ sort_front(IvfOrder *order, Size wanted)
  * wanted: so many will be asked for, about.
  */
 bool
-ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance)
+ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance,
+			  uint32 *steps)
 {
 	uint64		key;
 
@@ -175,7 +189,8 @@ ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance)
 	if (order->head == order->sorted_end)
 		sort_front(order, wanted);
 	key = order->keys[order->head++];
-	*list = (uint32) key;
+	*list = key & ((1 << NUMBER_BITS) - 1);
+	*steps = (uint32) key >> NUMBER_BITS;
 	*distance = key_to_float((uint32) (key >> 32));
 	return true;
 }

@@ -113,8 +113,11 @@ extern void ivf_codec_centroid(Relation index, const IvfMetaPageData *meta,
 typedef struct IvfOrder IvfOrder;
 extern IvfOrder *ivf_order_create(void);
 extern void ivf_order_reset(IvfOrder *order);
-extern void ivf_order_add(IvfOrder *order, uint32 first, uint32 n, const float *distances);
-extern bool ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance);
+#define IVF_ORDER_STEPS	4096
+extern void ivf_order_add(IvfOrder *order, uint32 first, uint32 n, const float *distances,
+						  uint32 steps);
+extern bool ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance,
+						  uint32 *steps);
 
 /* ivf_list.c: chains of list pages */
 extern void ivf_cursor_start(Relation index, IvfCursor *cursor,

@@ -188,6 +188,8 @@ typedef struct IvfScanState
 								 * rank by */
 	uint32		ranked;			/* lists whose centroids the query was
 								 * compared with */
+	double		deepest;		/* so many it took to find one that was the
+								 * nearest of them; as far as that matters */
 	uint32		max_lists;		/* lists to visit at most */
 	uint32		visited;
 	uint64		gathered;
@@ -293,21 +295,36 @@ ivfrescan(IndexScanDesc scan, ScanKey keys, int nkeys,
 }
 
 /*
+ * Queries unlike the rows have near lists in groups far down: while some turn up, others
+ * are to be expected.  So a list is visited when so many times the lists are ranked
+ * that it took to find it (README.md).
+ */
+#define RANK_BEYOND		3
+
+/*
  * So many lists at least are ranked before the next one is visited; those of the
- * nearest groups.  Measured with queries unlike the rows, which need most (README.md).
+ * nearest groups.
  */
 static double
 lists_to_rank(const IvfScanState *state)
 {
-	return 32 * sqrt(state->meta.lists) + 64.0 * (Max(state->visited, state->probes) + 1);
+	return Max(32 * sqrt(state->meta.lists) + 64.0 * (Max(state->visited, state->probes) + 1),
+			   RANK_BEYOND * state->deepest);
+}
+
+/* How many lists were ranked when one was found, is kept in steps of so many (ivf_order.c). */
+static double
+depth_step(const IvfScanState *state)
+{
+	return state->meta.lists / IVF_ORDER_STEPS + 1;
 }
 
 /* Rank n lists from first on, by their distances as ivf_rank_lists() has them. */
 static void
 add_lists(IvfScanState *state, uint32 first, uint32 n, const float *distances)
 {
-	ivf_order_add(state->lists, first, n, distances);
 	state->ranked += n;
+	ivf_order_add(state->lists, first, n, distances, (uint32) (state->ranked / depth_step(state)));
 }
 
 /* Rank the lists of the nearest groups, as far as they are wanted. */
@@ -357,12 +374,25 @@ advance_list(Relation index, IvfScanState *state)
 {
 	float		distance;
 
-	if (state->ranked < state->meta.lists)
-		open_groups(index, state);
-	state->has_next = ivf_order_pop(state->lists, Max(state->probes, state->visited) + 1,
-									&state->next_list, &distance);
-	if (state->has_next)
+	for (;;)
+	{
+		uint32		steps;
+		double		depth;
+
+		if (state->ranked < state->meta.lists)
+			open_groups(index, state);
+		state->has_next = ivf_order_pop(state->lists, Max(state->probes, state->visited) + 1,
+										&state->next_list, &distance, &steps);
+		if (!state->has_next)
+			return;
 		state->next_distance = list_distance(state, distance);
+		depth = steps * depth_step(state);
+		if (state->ranked >= state->meta.lists || RANK_BEYOND * depth <= state->ranked)
+			return;
+		/* back with it, and look farther */
+		state->deepest = depth;
+		ivf_order_add(state->lists, state->next_list, 1, &distance, steps);
+	}
 }
 
 /*
@@ -376,6 +406,7 @@ rank_lists(Relation index, IvfScanState *state)
 		ivf_rank_end(state->rank);
 	state->rank = NULL;
 	state->ranked = 0;
+	state->deepest = 0;
 	if (state->meta.generation > 0 && state->query != NULL)
 	{
 		uint32		ngroups = ivf_rank_ngroups(index, &state->meta);

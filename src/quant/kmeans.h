@@ -64,7 +64,7 @@ extern void kmeans_init(void *workspace, const KMeansParams *params);
  * distinct and the nearest to at least one point.  They are fewer than k only
  * when the points have fewer distinct values, or values so near each other,
  * measured against the spread of all, that float distances do not tell them
- * apart.  Of more than 16,384 (kmeans_tree.c) some may own no point, and there may be
+ * apart.  Of more than 16,384 (kmeans_tree.c) a few may own no point, and there may be
  * fewer, too, where very many points are close together.
  */
 extern int	kmeans_run(void *workspace, int participant, const float *points,

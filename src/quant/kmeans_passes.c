@@ -24,15 +24,11 @@
 #include "kernel/kernel.h"
 #include "quant/groups.h"
 
-/* Passes at most; most of what there is to gain, the first four gain (README.md). */
-#ifndef PASSES
+/* Passes at most; four or five gain what there is to gain (README.md). */
 #define PASSES			6
-#endif
 
 /* So many centroids at least are compared with, if GROUPS_NEAR groups have them. */
-#ifndef CANDIDATES
 #define CANDIDATES		512
-#endif
 
 /* Centroids whose distances to the candidates are computed together. */
 #define NEXT_ROWS		24

@@ -20,9 +20,7 @@
 #include <string.h>
 
 /* From so many centroids on. */
-#ifndef TREE_FROM
 #define TREE_FROM		16385
-#endif
 
 /*
  * A cell has at most so many times the mean of points, or goes on with as

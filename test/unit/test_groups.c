@@ -7,6 +7,7 @@
  *-------------------------------------------------------------------------
  */
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,10 +218,122 @@ test_rough(int dim, bool ip)
 	free(query.code);
 }
 
-/* More centroids than k-means makes at once: distinct, and as many as wanted. */
+/* k-means of several participants */
+typedef struct Run
+{
+	void	   *workspace;
+	const float *rows;
+	float	   *centroids;
+	pthread_barrier_t barrier;
+} Run;
+
+typedef struct Participant
+{
+	Run		   *run;
+	int			number;
+	int			made;
+	pthread_t	thread;
+} Participant;
+
+static void
+wait_for_all(void *arg)
+{
+	pthread_barrier_wait(&((Run *) arg)->barrier);
+}
+
+static void *
+participate(void *arg)
+{
+	Participant *me = arg;
+	Run		   *run = me->run;
+
+	me->made = kmeans_run(run->workspace, me->number, run->rows, run->centroids, wait_for_all,
+						  NULL, run);
+	return NULL;
+}
+
+static int
+run_together(KMeansParams params, const float *rows, float *centroids)
+{
+	Run			run = {.rows = rows,.centroids = centroids};
+	Participant all[3];
+
+	params.participants = 3;
+	run.workspace = allocate(kmeans_workspace_size(&params));
+	pthread_barrier_init(&run.barrier, NULL, 3);
+	kmeans_init(run.workspace, &params);
+	for (int p = 0; p < 3; p++)
+	{
+		all[p].run = &run;
+		all[p].number = p;
+		if (pthread_create(&all[p].thread, NULL, participate, &all[p]) != 0)
+			exit(1);
+	}
+	for (int p = 0; p < 3; p++)
+	{
+		pthread_join(all[p].thread, NULL);
+		if (all[p].made != all[0].made)
+			COMPLAIN("participants tell of %d and %d centroids", all[0].made, all[p].made);
+	}
+	pthread_barrier_destroy(&run.barrier);
+	free(run.workspace);
+	return all[0].made;
+}
+
+/*
+ * Of the mean squared distance of all rows to the nearest centroid, the part that one
+ * round of k-means, all compared with all, would gain; and how many centroids own no row.
+ */
+static double
+left_to_gain(const float *rows, int n, int dim, const float *centroids, int k, int *empty)
+{
+	void	   *packed = allocate(assign_size(k, dim));
+	void	   *scratch = allocate(assign_scratch_size(k, dim));
+	uint32_t   *nearest = allocate(sizeof(uint32_t) * n);
+	float	   *distance = allocate(sizeof(float) * n);
+	double	   *sums = calloc((size_t) k * dim, sizeof(double));
+	int		   *sizes = calloc(k, sizeof(int));
+	double		before = 0;
+	double		gain = 0;
+
+	assign_prepare(packed, centroids, k, dim, false, scratch);
+	assign_rows(packed, rows, dim, NULL, n, nearest, distance, scratch, NULL, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		before += distance[i];
+		sizes[nearest[i]]++;
+		for (int d = 0; d < dim; d++)
+			sums[(size_t) nearest[i] * dim + d] += rows[(size_t) i * dim + d];
+	}
+	*empty = 0;
+	for (int j = 0; j < k; j++)
+	{
+		*empty += sizes[j] == 0;
+		for (int d = 0; sizes[j] > 0 && d < dim; d++)
+		{
+			double		moved = sums[(size_t) j * dim + d] / sizes[j] - centroids[(size_t) j * dim + d];
+
+			gain += sizes[j] * moved * moved;
+		}
+	}
+	free(packed);
+	free(scratch);
+	free(nearest);
+	free(distance);
+	free(sums);
+	free(sizes);
+	return gain / before;
+}
+
+/*
+ * More centroids than k-means makes at once: distinct, and as many as wanted; the same from
+ * several participants; and the borders of the cells they were made in are no more.
+ */
 static void
 test_tree(int n, int dim, int k)
 {
+	double		left;
+	int			empty;
 	KMeansParams params = {.n = n,.dim = dim,.k = k,.max_iterations = 3,.seed = 1,.participants = 1};
 	float	   *rows = make_rows(n, dim, 500, 0, false);
 	float	   *centroids = allocate(sizeof(float) * k * dim);
@@ -241,6 +354,12 @@ test_tree(int n, int dim, int k)
 	if (kmeans_run(workspace, 0, rows, again, NULL, NULL, NULL) != made ||
 		memcmp(centroids, again, sizeof(float) * made * dim) != 0)
 		COMPLAIN("another result the second time");
+	if (run_together(params, rows, again) != made ||
+		memcmp(centroids, again, sizeof(float) * made * dim) != 0)
+		COMPLAIN("another result of three participants");
+	left = left_to_gain(rows, n, dim, centroids, made, &empty);
+	if (left > 0.01 || empty > made / 100)
+		COMPLAIN("%g of the objective is left to gain, and %d centroids own no row", left, empty);
 	point("%d centroids of %d rows of %d", k, n, dim);
 
 	free(rows);
@@ -269,5 +388,6 @@ main(void)
 	}
 	test_tree(60000, 3, 20000);
 	test_tree(17000, 2, 17000);
+	test_tree(80000, 16, 17000);
 	return done();
 }

@@ -59,9 +59,10 @@ typedef struct Passes
 	Sorted		by_group;
 	Sorted		by_home;
 	size_t		private;		/* first participant's own memory */
-	size_t		private_size;	/* each one's: scratch of groups_assign(), and at */
-	size_t		distances;		/* these offsets: float[groups], of a middle to
-								 * the others, or float[NEXT_ROWS * room] */
+	size_t		private_size;	/* each one's: scratch of groups_assign(), and
+								 * at */
+	size_t		distances;		/* these offsets: float[groups], of a middle
+								 * to the others, or float[NEXT_ROWS * room] */
 	size_t		which;			/* uint32[room]: the candidates */
 	size_t		candidates;		/* float[room * dim] */
 	size_t		local;			/* those, prepared */

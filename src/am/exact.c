@@ -61,13 +61,20 @@ exact_create(void)
 	return rows;
 }
 
+/* The scan has no more rows, for now: let go of pages. */
+void
+exact_let_go(ExactRows *rows)
+{
+	if (rows->fetching)
+		fetch_reset(&rows->fetch);
+}
+
 /* A new scan begins: forget rows, let go of pages. */
 void
 exact_reset(ExactRows *rows)
 {
 	rows->n = 0;
-	if (rows->fetching)
-		fetch_reset(&rows->fetch);
+	exact_let_go(rows);
 }
 
 /* The scan ends; memory is its context's. */
@@ -84,15 +91,14 @@ exact_free(ExactRows *rows)
  * when the snapshot sees none.
  */
 bool
-exact_fetch(ExactRows *rows, IndexScanDesc scan, ItemPointer tid, int dims, Vector **value)
+exact_fetch(ExactRows *rows, IndexScanDesc scan, ItemPointer tid, Datum *value)
 {
 	RowFetch   *fetch = &rows->fetch;
-	Datum		datum;
-	MemoryContext old;
 
 	if (!rows->fetching)
 	{
-		old = MemoryContextSwitchTo(rows->context);
+		MemoryContext old = MemoryContextSwitchTo(rows->context);
+
 		fetch_begin(fetch, scan->heapRelation, scan->indexRelation);
 		MemoryContextSwitchTo(old);
 		rows->fetching = true;
@@ -100,14 +106,33 @@ exact_fetch(ExactRows *rows, IndexScanDesc scan, ItemPointer tid, int dims, Vect
 	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
 	/* the executor will prune the pages of those handed out */
 	heap_find_page(scan->heapRelation, fetch->table, tid, false);
-	if (!fetch_visible(fetch, tid, scan->xs_snapshot, &datum))
+	if (!fetch_visible(fetch, tid, scan->xs_snapshot, value))
 		return false;
 	heap_remember_fetch(scan, fetch->table);
-
-	old = MemoryContextSwitchTo(fetch->row_context);
-	*value = support_value(datum, dims);
-	MemoryContextSwitchTo(old);
 	return true;
+}
+
+/* For what is made of a row's value; reset with the next fetch. */
+MemoryContext
+exact_context(const ExactRows *rows)
+{
+	return rows->fetch.row_context;
+}
+
+/*
+ * The operator's distance of such a value.  Of one in TOAST it is the operator that
+ * computes it, which remembers it for when the executor asks (func/memo.c).
+ */
+double
+exact_operator_distance(const ExactRows *rows, IndexScanDesc scan, Datum value)
+{
+	ScanKey		key = scan->orderByData;
+	MemoryContext old = MemoryContextSwitchTo(exact_context(rows));
+	double		distance = DatumGetFloat8(FunctionCall2Coll(&key->sk_func, key->sk_collation,
+															value, key->sk_argument));
+
+	MemoryContextSwitchTo(old);
+	return distance;
 }
 
 /* Nearer first, NaN last, equal distances by TID: as the pool has it. */

@@ -11,15 +11,15 @@
 #include "access/genam.h"
 #include "storage/itemptr.h"
 
-#include "am/support.h"
-
 typedef struct ExactRows ExactRows;
 
 extern ExactRows *exact_create(void);
 extern void exact_reset(ExactRows *rows);
 extern void exact_free(ExactRows *rows);
-extern bool exact_fetch(ExactRows *rows, IndexScanDesc scan, ItemPointer tid, int dims,
-						 Vector **value);
+extern void exact_let_go(ExactRows *rows);
+extern bool exact_fetch(ExactRows *rows, IndexScanDesc scan, ItemPointer tid, Datum *value);
+extern MemoryContext exact_context(const ExactRows *rows);
+extern double exact_operator_distance(const ExactRows *rows, IndexScanDesc scan, Datum value);
 extern void exact_put(ExactRows *rows, double low, double high, ItemPointer tid);
 extern Size exact_count(const ExactRows *rows);
 extern bool exact_nearest(const ExactRows *rows, double *low, double *high);

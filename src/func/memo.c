@@ -3,8 +3,8 @@
  * memo.c
  *	  A small memory for distances of vectors that lie in TOAST.
  *
- * An index scan in distance order has the executor compute each row's distance
- * twice: to check the order, and for the ORDER BY expression.  Each time the
+ * A scan that puts rows in order by their values computes a row's distance (am/exact.c),
+ * and so does the executor, for the ORDER BY expression.  Each time the
  * vector is fetched from TOAST, which costs 6 us at 768 dimensions where the
  * distance costs 0.05.  So what was computed for a TOAST value is remembered:
  * by function, by the other vector (the query), by the value's TOAST pointer.
@@ -24,7 +24,7 @@
 #include "compat.h"
 #include "func/memo.h"
 
-/* Rows remembered for a query; the executor's queue is seldom longer. */
+/* Rows remembered for a query; a scan is seldom farther ahead of the executor. */
 #define MEMO_ROWS			64
 /* Queries at the same time: joins, several distances in one statement */
 #define MEMO_QUERIES		4

@@ -673,20 +673,6 @@ next_row(IndexScanDesc scan, HnswScanState *state, ItemPointer tid)
 	return true;
 }
 
-/* The operator's distance of a row in the table; false: the snapshot sees no such row. */
-static bool
-row_distance(IndexScanDesc scan, HnswScanState *state, ItemPointer tid, double *distance)
-{
-	ScanKey		key = scan->orderByData;
-	Vector	   *value;
-
-	if (!exact_fetch(state->exact_rows, scan, tid, state->hnsw->meta.dims, &value))
-		return false;
-	*distance = DatumGetFloat8(FunctionCall2Coll(&key->sk_func, key->sk_collation,
-												 PointerGetDatum(value), key->sk_argument));
-	return true;
-}
-
 /* The next row to hand out: of those in doubt, or the graph's.  False at the end. */
 static bool
 next_in_order(IndexScanDesc scan, HnswScanState *state, ItemPointer tid)
@@ -713,10 +699,14 @@ next_in_order(IndexScanDesc scan, HnswScanState *state, ItemPointer tid)
 			return true;
 		if (!state->row_certain)
 		{
+			Datum		value;
 			double		distance;
 
-			if (row_distance(scan, state, tid, &distance))
+			if (exact_fetch(state->exact_rows, scan, tid, &value))
+			{
+				distance = exact_operator_distance(state->exact_rows, scan, value);
 				exact_put(state->exact_rows, distance, distance, tid);
+			}
 		}
 		else if (in_doubt && nearest <= state->row_bound)
 			exact_put(state->exact_rows, state->row_bound, state->row_bound, tid);
@@ -735,7 +725,10 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 	if (!state->started)
 		start_scan(scan, state);
 	if (!next_in_order(scan, state, &tid))
+	{
+		exact_let_go(state->exact_rows);
 		return false;
+	}
 
 	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));
 	heap_find_page(scan->heapRelation, scan->xs_heapfetch, &tid, true);

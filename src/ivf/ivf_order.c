@@ -36,6 +36,8 @@ StaticAssertDecl(IVF_ORDER_STEPS == 1 << (32 - NUMBER_BITS), "steps have the res
 /* least front, and up to which size keys are sorted by insertion */
 #define LEAST_FRONT		32
 #define MAX_INSERTION	128
+/* and the most that are wanted at once */
+#define MOST_FRONT		1024
 
 struct IvfOrder
 {
@@ -147,7 +149,7 @@ sort_front(IvfOrder *order, Size wanted)
 	Size		n = order->n - order->head;
 	Size		front = 0;
 
-	wanted = Max(wanted, LEAST_FRONT);
+	wanted = Min(Max(wanted, LEAST_FRONT), MOST_FRONT);
 	if (n / 4 > wanted)
 	{
 		uint64		sample[SAMPLE];
@@ -193,4 +195,11 @@ ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance,
 	*steps = (uint32) key >> NUMBER_BITS;
 	*distance = key_to_float((uint32) (key >> 32));
 	return true;
+}
+
+/* The list popped last is the next one again. */
+void
+ivf_order_put_back(IvfOrder *order)
+{
+	order->head--;
 }

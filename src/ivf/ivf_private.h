@@ -118,6 +118,7 @@ extern void ivf_order_add(IvfOrder *order, uint32 first, uint32 n, const float *
 						  uint32 steps);
 extern bool ivf_order_pop(IvfOrder *order, Size wanted, uint32 *list, float *distance,
 						  uint32 *steps);
+extern void ivf_order_put_back(IvfOrder *order);
 
 /* ivf_list.c: chains of list pages */
 extern void ivf_cursor_start(Relation index, IvfCursor *cursor,

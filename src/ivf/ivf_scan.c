@@ -338,6 +338,10 @@ open_groups(Relation index, IvfScanState *state)
 	double		distance;
 	ItemPointerData item;
 
+	if (state->ranked >= wanted)
+		return;
+	/* some more, so that the lists are put in order anew less often */
+	wanted *= 1.25;
 	while (state->ranked < wanted && pool_pop(state->groups, &distance, &item))
 	{
 		uint32		first;
@@ -392,7 +396,7 @@ advance_list(Relation index, IvfScanState *state)
 			return;
 		/* back with it, and look farther */
 		state->deepest = depth;
-		ivf_order_add(state->lists, state->next_list, 1, &distance, steps);
+		ivf_order_put_back(state->lists);
 	}
 }
 
@@ -815,6 +819,11 @@ gather_row(Relation index, IvfScanState *state, BlockNumber blkno, Page page, in
 	place.tid = *ivf_page_tid(page, &state->layout, i);
 	if (unlikely(ItemPointerGetBlockNumberNoCheck(&place.tid) == InvalidBlockNumber))
 		page_corrupted(index, blkno, "Row %d points to no block of the table.", i + 1);
+	/* in the pool it would pass for a note's number */
+	if (unlikely(ItemPointerGetOffsetNumberNoCheck(&place.tid) > MaxOffsetNumber))
+		page_corrupted(index, blkno, "Row %d points to row %u of block %u of the table.", i + 1,
+					   ItemPointerGetOffsetNumberNoCheck(&place.tid),
+					   ItemPointerGetBlockNumberNoCheck(&place.tid));
 	if (state->use_copies)
 		note_copy(index, &state->layout, blkno, page, i, &place);
 	if (!state->exact && state->iterative_scan == ITERATIVE_SCAN_STRICT &&
@@ -1261,13 +1270,21 @@ next_bound(Relation index, IvfScanState *state, double *bound, ItemPointer tid)
 static bool
 fetch_distance(IndexScanDesc scan, IvfScanState *state, ItemPointer tid, double *distance)
 {
-	Vector	   *row;
+	Datum		datum;
 	const float *value;
 	int			dims = state->meta.dims;
+	MemoryContext old;
 
-	if (!exact_fetch(state->exact_rows, scan, tid, dims, &row))
+	if (!exact_fetch(state->exact_rows, scan, tid, &datum))
 		return false;
-	value = row->x;
+	if (VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(datum)))
+	{
+		*distance = exact_operator_distance(state->exact_rows, scan, datum);
+		return true;
+	}
+	old = MemoryContextSwitchTo(exact_context(state->exact_rows));
+	value = support_value(datum, dims)->x;
+	MemoryContextSwitchTo(old);
 	if (state->meta.metric == METRIC_L2)
 		*distance = row_distance(state, kernel->l2sq(state->query, value, dims), 0);
 	else
@@ -1471,7 +1488,11 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 		else if (next_bound(scan->indexRelation, state, &state->last_distance, &tid))
 			break;
 		if (!next_batch(scan->indexRelation, state))
+		{
+			if (state->exact_rows)
+				exact_let_go(state->exact_rows);
 			return false;
+		}
 	}
 
 	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));

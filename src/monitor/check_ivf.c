@@ -480,7 +480,7 @@ check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 		sound = false;
 	}
 
-	if (tid_offset == InvalidOffsetNumber || !check_heap_block_exists(check, tid_block))
+	if (!OffsetNumberIsValid(tid_offset) || !check_heap_block_exists(check, tid_block))
 	{
 		check_report(check, CHECK_CORRUPTION, "row_tid", blkno, item,
 					 "The row points to (%u,%u), but the table has %u blocks, and offsets begin at 1.",
@@ -788,7 +788,7 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 		if (!sound)
 			check_report(check, CHECK_CORRUPTION, "row_factors", blkno, i + 1,
 						 "A number beside the code is not finite, or the length is negative.");
-		if (tid_offset == InvalidOffsetNumber || !check_heap_block_exists(check, tid_block))
+		if (!OffsetNumberIsValid(tid_offset) || !check_heap_block_exists(check, tid_block))
 		{
 			check_report(check, CHECK_CORRUPTION, "row_tid", blkno, i + 1,
 						 "The row points to (%u,%u), but the table has %u blocks, and offsets begin at 1.",

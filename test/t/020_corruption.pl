@@ -255,6 +255,7 @@ corrupt('one bit of a code', 'rq', 'heap_value', sub { my $b = codes($_[0]); pok
 corrupt('codes exchanged', 'rq', 'heap_value', sub { my $b = codes($_[0]); my ($x, $y) = map { substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6 * $_, 6) } 0, 1; substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 12) = $y . $x; $b });
 corrupt('TID of a code twice', 'rq', 'row_duplicate', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6, 6) = substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6); $b });
 corrupt('offset 0 of a code', 'rq', 'row_tid', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6) = make_tid(0, 0); $b });
+corrupt('offset beyond all of a code', 'rq', 'row_tid', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6) = make_tid(0, 0x9001); $b });
 corrupt('a code less', 'rq', 'heap_missing', sub { my $b = codes($_[0]); poke($_[0], $b, $op{rows}, 'S', (u32($_[0], $b, $op{rows}) & 0xFFFF) - 1); 'none' });
 corrupt('NaN in a codebook', 'pq', 'codec', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, CONTENT, 'L', 0x7FC00000); $b });
 corrupt('a codebook cut off', 'pq', 'page_content', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, 12, 'S', CONTENT + 8); $b });

@@ -80,9 +80,12 @@ record(const Codec *codec, int i)
 static void
 make(const Codec *codec, const CodecArea *area, int i)
 {
+	float		factors[CODEC_MAX_FACTORS];
+
 	codec_transform(codec, rows[i], work);
 	codec_encode(codec, work, work_centre, scratch,
-				 (uint8_t *) record(codec, i) + sizeof(float) * codec->nfactors, (float *) record(codec, i));
+				 (uint8_t *) record(codec, i) + sizeof(float) * codec->nfactors, factors);
+	memcpy(record(codec, i), factors, sizeof(float) * codec->nfactors);
 	codec_put(codec, area, codes, i, record(codec, i));
 }
 
@@ -301,8 +304,13 @@ check(CodecKind kind, const char *name, int dim, int bits, int m, float far, dou
 			rows[i][d] = i == 0 ? FLT_MAX / 4 : i == 1 ? -1e20f : i == 2 ? 0 : centre[d];
 		make(&codec, &area, i);
 		for (int j = 0; j < codec.nfactors; j++)
-			if (!isfinite(((float *) record(&codec, i))[j]))
-				COMPLAIN("value %d: factor %d is %g", i, j, ((float *) record(&codec, i))[j]);
+		{
+			float		factor;
+
+			memcpy(&factor, (char *) record(&codec, i) + sizeof(float) * j, sizeof(float));
+			if (!isfinite(factor))
+				COMPLAIN("value %d: factor %d is %g", i, j, factor);
+		}
 	}
 	for (int i = 0; i < 3; i++)
 	{

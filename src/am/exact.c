@@ -53,7 +53,7 @@ struct ExactRows
 ExactRows *
 exact_create(void)
 {
-	ExactRows	   *rows = palloc0(sizeof(ExactRows));
+	ExactRows  *rows = palloc0(sizeof(ExactRows));
 
 	rows->context = CurrentMemoryContext;
 	rows->size = INITIAL_ITEMS;

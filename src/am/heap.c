@@ -124,6 +124,18 @@ heap_find_page(Relation heap, IndexFetchTableData *fetch, ItemPointer tid, bool 
 		heap_page_prune_opt(heap, buf);
 }
 
+/* Hand the row out to the executor, in the order of distances. */
+void
+heap_hand_out(IndexScanDesc scan, ItemPointer tid)
+{
+	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(tid));
+	heap_find_page(scan->heapRelation, scan->xs_heapfetch, tid, true);
+	scan->xs_heaptid = *tid;
+	scan->xs_recheck = false;
+	/* see exact.c */
+	scan->xs_recheckorderby = false;
+}
+
 /* The row may be fetched soon. */
 void
 heap_prefetch_page(IndexScanDesc scan, ItemPointer tid)

@@ -18,6 +18,7 @@ extern void heap_check_exists(Relation heap, Relation index, BlockNumber block,
 extern void heap_remember(IndexScanDesc scan);
 extern void heap_remember_fetch(IndexScanDesc scan, IndexFetchTableData *fetch);
 extern void heap_find_page(Relation heap, IndexFetchTableData *fetch, ItemPointer tid, bool prune);
+extern void heap_hand_out(IndexScanDesc scan, ItemPointer tid);
 extern void heap_prefetch_page(IndexScanDesc scan, ItemPointer tid);
 extern void heap_prefetch_row(IndexScanDesc scan, ItemPointer tid);
 

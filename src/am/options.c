@@ -165,6 +165,27 @@ ivfflat_reloptions(Datum reloptions, bool validate)
 	return ivf_reloptions(reloptions, validate, ivfflat_relopt_kind);
 }
 
+/* What a value of an option is called; NULL where it is none. */
+static const char *
+value_name(const relopt_enum_elt_def *values, int value)
+{
+	while (values->string_val != NULL && values->symbol_val != value)
+		values++;
+	return values->string_val;
+}
+
+const char *
+option_quantizer_name(int kind)
+{
+	return value_name(quantizer_values, kind);
+}
+
+const char *
+option_rerank_name(int rerank)
+{
+	return value_name(rerank_values, rerank);
+}
+
 static int
 quantizer_of(const IvfOptions *options)
 {
@@ -192,7 +213,7 @@ check_code_options(const IvfOptions *options)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("bits is %d, but quantizer \"%s\" has 4 or 8 bits for each part",
-						bits, kind == CODEC_PQ ? "pq" : "opq")));
+						bits, option_quantizer_name(kind))));
 	if (kind == CODEC_SQ8 && bits != 8)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

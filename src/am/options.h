@@ -93,6 +93,8 @@ typedef struct HnswSearch
 extern void options_init(void);
 extern bytea *ivfflat_reloptions(Datum reloptions, bool validate);
 extern bytea *ivfpq_reloptions(Datum reloptions, bool validate);
+extern const char *option_quantizer_name(int kind);
+extern const char *option_rerank_name(int rerank);
 extern void ivfpq_build_options(Relation index, int *kind, int *bits, int *m);
 extern bool ivfpq_option_copies(Relation index);
 extern int	ivf_option_lists(Relation index);

@@ -39,9 +39,9 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "am/exact.h"
 #include "am/heap.h"
 #include "am/pool.h"
-#include "am/exact.h"
 #include "compat.h"
 #include "guc.h"
 #include "hnsw/hnsw_private.h"
@@ -53,7 +53,7 @@
 /* strict order gathers so many times what it hands out, beyond the first ones */
 #define LOOK_AHEAD			4
 /* rows beyond LIMIT that the graph is asked for to know the order of the others */
-#define ORDER_AHEAD		2
+#define ORDER_AHEAD			2
 /* off is pgvector's: no more rows than that where nobody set ef_search */
 #define EF_OFF				40
 /* bytes that a search of some hundred visits needs */
@@ -730,11 +730,7 @@ hnswgettuple(IndexScanDesc scan, ScanDirection dir)
 		return false;
 	}
 
-	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));
-	heap_find_page(scan->heapRelation, scan->xs_heapfetch, &tid, true);
-	scan->xs_heaptid = tid;
-	scan->xs_recheck = false;
-	scan->xs_recheckorderby = false;
+	heap_hand_out(scan, &tid);
 	return true;
 }
 

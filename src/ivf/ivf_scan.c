@@ -1495,13 +1495,8 @@ ivfgettuple(IndexScanDesc scan, ScanDirection dir)
 		}
 	}
 
-	heap_check_block(scan, ItemPointerGetBlockNumberNoCheck(&tid));
-	heap_find_page(scan->heapRelation, scan->xs_heapfetch, &tid, true);
-
+	heap_hand_out(scan, &tid);
 	state->handed_out++;
-	scan->xs_heaptid = tid;
-	scan->xs_recheck = false;
-	scan->xs_recheckorderby = false;
 	return true;
 }
 

@@ -41,22 +41,6 @@ put_setting(FunctionCallInfo fcinfo, const char *metric, const char *setting)
 	monitor_put_row(fcinfo, values, nulls);
 }
 
-static const char *
-quantizer_name(uint16 codec)
-{
-	static const char *const names[] = {
-		[CODEC_PQ] = "pq",[CODEC_OPQ] = "opq",[CODEC_RABITQ] = "rabitq",[CODEC_SQ8] = "sq8"
-	};
-
-	return names[codec];
-}
-
-static const char *
-rerank_name(int rerank)
-{
-	return rerank == RERANK_NONE ? "none" : rerank == RERANK_INDEX ? "index" : "heap";
-}
-
 /* Rows and pages by kind, from a pass over all pages. */
 static void
 ivf_put_pages(FunctionCallInfo fcinfo, Relation index, const IvfMetaPageData *meta)
@@ -193,7 +177,7 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 
 	if (meta.codec != CODEC_NONE)
 	{
-		put_setting(fcinfo, "quantizer", quantizer_name(meta.codec));
+		put_setting(fcinfo, "quantizer", option_quantizer_name(meta.codec));
 		put(fcinfo, "code_bits", meta.code_bits);
 		if (meta.code_parts > 0)
 			put(fcinfo, "m", meta.code_parts);
@@ -222,7 +206,7 @@ ivf_put_stats(FunctionCallInfo fcinfo, Relation index, bool detailed)
 
 	if (meta.codec != CODEC_NONE)
 	{
-		put_setting(fcinfo, "rerank", rerank_name(search.rerank));
+		put_setting(fcinfo, "rerank", option_rerank_name(search.rerank));
 		put(fcinfo, "rerank_k", search.rerank_k);
 	}
 

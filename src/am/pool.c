@@ -273,7 +273,7 @@ sort_front(CandidatePool *pool)
 	Size		n = pool->n - pool->head;
 	Size		front = 0;
 
-	if (n > 4 * POOL_FRONT)
+	if (n > 2 * POOL_FRONT)
 	{
 		PoolItem	sample[POOL_SAMPLE];
 		PoolItem	pivot;

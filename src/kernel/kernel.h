@@ -145,6 +145,17 @@ typedef struct KernelTable
 							 const uint8_t *codes, int n, int32_t *out);
 
 	/*
+	 * [exact] The same of rows picked from an array, whose codes may be narrow: row
+	 * picked[i] starts at rows + picked[i] * row_size, and has `bits` (1 to 4) planes of
+	 * plane_size bytes each (8 to dims / 8), for the first 8 * plane_size dimensions.  Levels of
+	 * the others must be 0.  No byte behind a row's planes is read.
+	 */
+	void		(*code_dot_picked) (const void *mem, int dims, int bits,
+									size_t plane_size, const uint8_t *rows,
+									size_t row_size, const int32_t *picked,
+									int n, int32_t *out);
+
+	/*
 	 * [exact] out[i] = (base + add_i) + mul_i * (step * dots[i]), each step
 	 * rounded to float; factors holds add_i and mul_i in turn.  What would be
 	 * infinite becomes +-FLT_MAX, a NaN -FLT_MAX (to be looked at closely).

@@ -468,16 +468,18 @@ const KernelTable kernel_avx512_table = {
 	.dot_i8_ids = avx2_dot_i8_ids,
 	.code_query = avx2_code_query,
 	.code_dot = avx2_code_dot,
+	.code_dot_picked = avx2_code_dot_picked,
 	.code_pair = avx2_code_pair,
 };
 
-/* With VPOPCNTDQ and VNNI */
+/* With VPOPCNTDQ, VNNI and VBMI */
 const KernelTable kernel_avx512v_table = {
 	COMMON,
 	.dot_i8 = avx512v_dot_i8,
 	.dot_i8_ids = avx512v_dot_i8_ids,
 	.code_query = avx512v_code_query,
 	.code_dot = avx512v_code_dot,
+	.code_dot_picked = avx512v_code_dot_picked,
 	.code_pair = avx512v_code_pair,
 };
 

@@ -294,6 +294,14 @@ avx2_code_dot(const void *mem, int dims, int bits, const uint8_t *codes,
 	}
 }
 
+void
+avx2_code_dot_picked(const void *mem, int dims, int bits, size_t plane_size,
+					  const uint8_t *rows, size_t row_size, const int32_t *picked,
+					  int n, int32_t *out)
+{
+	kernel_dot_picked(avx2_code_dot, mem, dims, bits, plane_size, rows, row_size, picked, n, out);
+}
+
 /* The number of bits set in each 64 of a register */
 STEP __m256i
 count_bits(__m256i x)

@@ -24,7 +24,7 @@
 #define TARGET	__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define STEP	static inline __attribute__((always_inline)) TARGET
 #define TARGET_V \
-	__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vnni")))
+	__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vnni,avx512vbmi")))
 #define STEP_V	static inline __attribute__((always_inline)) TARGET_V
 
 TARGET void
@@ -696,6 +696,71 @@ avx512v_code_dot(const void *mem, int dims, int bits, const uint8_t *codes,
 		run_codes(mem, 128, 2, codes, n, out);
 	else
 		run_codes(mem, dims, bits, codes, n, out);
+}
+
+/* 32 bits of four rows' eight counts each, in the order 0, 2, 1, 3 */
+STEP __m128i
+counts_across(__m512i s0, __m512i s1, __m512i s2, __m512i s3)
+{
+	__m512i		s01 = _mm512_add_epi64(_mm512_unpacklo_epi64(s0, s1), _mm512_unpackhi_epi64(s0, s1));
+	__m512i		s23 = _mm512_add_epi64(_mm512_unpacklo_epi64(s2, s3), _mm512_unpackhi_epi64(s2, s3));
+	__m512i		four = _mm512_mask_blend_epi32(0xaaaa, s01, _mm512_slli_epi64(s23, 32));
+	__m256i		half = _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64(four, 1));
+
+	return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+/* Up to 128 dimensions, 3 bits at most: a row is a register, a plane a lane. */
+STEP_V void
+run_picked(const PlaneQuery *query, int bits, size_t plane_size, const uint8_t *rows,
+		   size_t row_size, const int32_t *picked, int n, int32_t *out)
+{
+	/* of each lane */
+	const __m512i number = _mm512_setr_epi64(0, 0, 0x0001000100010001, 0x0001000100010001,
+											 0x0002000200020002, 0x0002000200020002, 0, 0);
+	const __m512i worth = _mm512_setr_epi64(bits - 1, bits - 1, bits - 2, bits - 2,
+											bits - 3, bits - 3, 0, 0);
+	const __mmask8 has = (__mmask8) ((1 << (2 * bits)) - 1);
+	const __mmask64 bytes = (UINT64_C(1) << (bits * plane_size)) - 1;
+
+	/* byte i of lane p is byte i + p * plane_size of the row; what is behind a plane counts for nothing */
+	const __m512i apart =
+		_mm512_add_epi8(_mm512_set4_epi32(0x0f0e0d0c, 0x0b0a0908, 0x07060504, 0x03020100),
+						_mm512_mullo_epi16(number, _mm512_set1_epi16((short) (plane_size * 0x0101))));
+	__m128i		sum = _mm_set1_epi32(((1 << bits) - 1) * query->sum);
+
+	for (int i = 0; i < n; i += 4)
+	{
+		int			rest = n - i < 4 ? n - i : 4;
+		__m512i		sets[4];
+		__m128i		four;
+
+		for (int k = 0; k < 4; k++)
+		{
+			const uint8_t *row = rows + (size_t) picked[i + (k < rest ? k : 0)] * row_size;
+
+			__m512i		planes = _mm512_maskz_loadu_epi8(bytes, row);
+
+			planes = _mm512_permutexvar_epi8(apart, planes);
+			sets[k] = _mm512_maskz_sllv_epi64(has, count_short(planes, query->planes), worth);
+		}
+		four = _mm_shuffle_epi32(counts_across(sets[0], sets[1], sets[2], sets[3]), 0xd8);
+		_mm_mask_storeu_epi32(out + i, (__mmask8) ((1 << rest) - 1),
+							  _mm_sub_epi32(_mm_add_epi32(four, four), sum));
+	}
+}
+
+TARGET_V void
+avx512v_code_dot_picked(const void *mem, int dims, int bits, size_t plane_size,
+						const uint8_t *rows, size_t row_size, const int32_t *picked,
+						int n, int32_t *out)
+{
+	if (dims == 128 && bits == 3)
+		run_picked(mem, 3, plane_size, rows, row_size, picked, n, out);
+	else if (dims == 128 && bits == 1)
+		run_picked(mem, 1, plane_size, rows, row_size, picked, n, out);
+	else
+		kernel_dot_picked(avx512v_code_dot, mem, dims, bits, plane_size, rows, row_size, picked, n, out);
 }
 
 TARGET_V int32_t

@@ -30,8 +30,8 @@ const KernelTable *kernel = &kernel_scalar_table;
 #define LEAF7_EBX_AVX2	(1u << 5)
 #define LEAF7_EBX_AVX512 ((1u << 16) | (1u << 17) | (1u << 30) | (1u << 31))
 
-/* CPUID leaf 7, ECX: VNNI, VPOPCNTDQ */
-#define LEAF7_ECX_AVX512V ((1u << 11) | (1u << 14))
+/* CPUID leaf 7, ECX: VBMI, VNNI, VPOPCNTDQ */
+#define LEAF7_ECX_AVX512V ((1u << 1) | (1u << 11) | (1u << 14))
 
 static unsigned
 read_xcr0(void)

@@ -147,6 +147,52 @@ kernel_code_result(int32_t set, int bits, int32_t sum)
 	return 2 * set - ((1 << bits) - 1) * sum;
 }
 
+/* A plane of `narrow` bytes, 8 at least, to where there is room for it; no call for one of a few registers. */
+static inline void
+kernel_copy_plane(uint8_t *to, const uint8_t *from, size_t narrow)
+{
+	if (narrow <= 16)
+	{
+		memcpy(to, from, 8);
+		memcpy(to + narrow - 8, from + narrow - 8, 8);
+		return;
+	}
+	for (size_t at = 0; at + 16 < narrow; at += 16)
+		memcpy(to + at, from + at, 16);
+	memcpy(to + narrow - 16, from + narrow - 16, 16);
+}
+
+/* code_dot_picked by a level's code_dot: of codes that are brought together, as wide as that wants them */
+static inline void
+kernel_dot_picked(void (*code_dot) (const void *mem, int dims, int bits,
+									const uint8_t *codes, int n, int32_t *out),
+				  const void *mem, int dims, int bits, size_t plane_size,
+				  const uint8_t *rows, size_t row_size, const int32_t *picked,
+				  int n, int32_t *out)
+{
+	uint8_t		codes[KERNEL_CODE_MAX_DIMS / 8 * 4];
+	size_t		wide = (size_t) dims / 8;
+	size_t		size = wide * bits;
+	int			most = (int) (sizeof(codes) / size);
+
+	/* what is behind a narrow plane counts for nothing, but shall be something */
+	if (plane_size < wide)
+		memset(codes, 0, size * (n < most ? n : most));
+	while (n > 0)
+	{
+		int			now = n < most ? n : most;
+
+		for (int i = 0; i < now; i++)
+			for (int p = 0; p < bits; p++)
+				kernel_copy_plane(codes + i * size + p * wide,
+								  rows + (size_t) picked[i] * row_size + p * plane_size, plane_size);
+		code_dot(mem, dims, bits, codes, now, out);
+		picked += now;
+		out += now;
+		n -= now;
+	}
+}
+
 /* kernel_codes_*.c: the functions on codes and bytes of a level */
 #define KERNEL_DECLARE_CODES(level) \
 extern double level##_quantise(const float *x, int dim, float inverse, \
@@ -158,6 +204,10 @@ extern void level##_dot_i8_ids(const int8_t *q, const void *base, \
 extern void level##_code_query(const int8_t *levels, int dims, void *mem); \
 extern void level##_code_dot(const void *mem, int dims, int bits, \
 							 const uint8_t *codes, int n, int32_t *out); \
+extern void level##_code_dot_picked(const void *mem, int dims, int bits, \
+									size_t plane_size, const uint8_t *rows, \
+									size_t row_size, const int32_t *picked, \
+									int n, int32_t *out); \
 extern void level##_code_estimate(const int32_t *dots, const float *factors, \
 								  int n, float step, float base, float *out); \
 extern int level##_find_below(const float *values, int n, float limit, \
@@ -181,6 +231,7 @@ extern void level##_hadamard(const float *x, float *y, int rows, int radix, \
 	.dot_i8_ids = level##_dot_i8_ids, \
 	.code_query = level##_code_query, \
 	.code_dot = level##_code_dot, \
+	.code_dot_picked = level##_code_dot_picked, \
 	.code_estimate = level##_code_estimate, \
 	.find_below = level##_find_below, \
 	.code_pair = level##_code_pair, \

@@ -803,6 +803,38 @@ test_codes(const KernelTable *level, const char *name)
 					}
 					if (out[0] != 12345 || out[n + 1] != 12345)
 						COMPLAIN("%d codes, dims %d: wrote beside out", n, dims);
+					/* narrow, the last ones first, and with levels for no more dimensions */
+					for (int narrow = 0; narrow < 2; narrow++)
+					{
+						size_t		plane = narrow == 0 ? (size_t) dims / 8 : (size_t) dims / 8 - 1 - (c + s) % 8;
+						size_t		row_size = plane * bits + (narrow ? c % 3 : 0);
+						uint8_t    *rows = (uint8_t *) guarded(row_size * n, slack);
+						int32_t		picked[65];
+						int32_t		sums[67];
+
+						memset(levels + plane * 8, 0, dims - plane * 8);
+						level->code_query(levels, dims, query);
+						for (size_t i = 0; i < row_size * n; i++)
+							rows[i] = (uint8_t) random_bits();
+						for (int i = 0; i < n; i++)
+							picked[i] = n - 1 - i;
+						for (int i = 0; i < 67; i++)
+							sums[i] = 12345;
+						level->code_dot_picked(query, dims, bits, plane, rows, row_size, picked, n, sums + 1);
+						for (int i = 0; i < n; i++)
+						{
+							int32_t		want = 0;
+
+							for (int j = 0; j < (int) plane * 8; j++)
+								want += levels[j] * code_value(rows + picked[i] * row_size, (int) plane * 8, bits, j);
+							if (sums[i + 1] != want)
+								COMPLAIN("dims %d bits %d, planes of %zu bytes, row %d of %d: %d, not %d", dims, bits, plane, i, n,
+										 sums[i + 1], want);
+						}
+						if (sums[0] != 12345 || sums[n + 1] != 12345)
+							COMPLAIN("%d rows, dims %d: wrote beside out", n, dims);
+						release((char *) rows, row_size * n, slack);
+					}
 					if (n > 1)
 					{
 						const uint8_t *last = codes + (n - 1) * code_size;

@@ -8,6 +8,9 @@
  * A vector of dim is padded with zeros to rotation_padded(dim), a multiple of
  * ROTATION_UNIT, and keeps its norm (up to float rounding).
  *
+ * A narrow rotation is a map onto rotation_narrow(dim) floats, dim rounded up to a multiple of 8 (64
+ * at least); what is behind them, up to rotation_padded(dim), is 0.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef VECDB_ROTATION_H
@@ -23,18 +26,21 @@ typedef struct Rotation
 {
 	int			dim;
 	int			padded;			/* rotation_padded(dim) */
+	int			filled;			/* the same, or rotation_narrow(dim) */
 	uint64_t	seed;
 	const uint32_t *signs;		/* rotation_size() bytes of the caller's */
 } Rotation;
 
 extern int	rotation_padded(int dim);
+extern int	rotation_narrow(int dim);
 
 /* Bytes of memory a rotation needs; SIZE_MAX for dim < 1 or beyond the limit. */
 extern size_t rotation_size(int dim);
 extern void rotation_init(Rotation *rotation, int dim, uint64_t seed, void *mem);
+extern void rotation_init_narrow(Rotation *rotation, int dim, uint64_t seed, void *mem);
 
 /*
- * out (padded floats) = R x (dim floats); x and out must not overlap.  Takes 64
+ * out (padded floats) = R x (dim floats); x and out must not overlap.  Takes 128
  * kB of stack at most.
  */
 extern void rotate(const Rotation *rotation, const float *x, float *out);

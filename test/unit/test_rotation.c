@@ -24,14 +24,32 @@
 #define LENGTH(array)	((int) (sizeof(array) / sizeof((array)[0])))
 
 static const int dims[] = {
-	1, 2, 3, 17, 64, 100, 127, 128, 129, 200, 256, 300, 384, 500, 512, 640, 768, 896,
+	1, 2, 3, 17, 64, 65, 72, 100, 120, 127, 128, 129, 200, 248, 256, 300, 376, 384, 500, 512, 640, 768, 896, 960,
 	1000, 1024, 1100, 1536, 2000, 3072, 4096, 8192, 16000, 16001, 16128
 };
+
+/* All that follows is tested of either kind. */
+static bool narrow;
 
 static void
 report(const char *what, const char *level)
 {
-	point("%s: %s", level, what);
+	point("%s: %s%s", level, what, narrow ? " (narrow)" : "");
+}
+
+static void
+begin(Rotation *rotation, int dim, uint64_t seed, void *mem)
+{
+	if (narrow)
+		rotation_init_narrow(rotation, dim, seed, mem);
+	else
+		rotation_init(rotation, dim, seed, mem);
+}
+
+static int
+filled(int dim)
+{
+	return narrow ? rotation_narrow(dim) : rotation_padded(dim);
 }
 
 static uint64_t state = 20240608;
@@ -75,6 +93,9 @@ test_sizes(void)
 
 		if (padded < dim || padded >= dim + ROTATION_UNIT || padded % ROTATION_UNIT != 0)
 			COMPLAIN("%d is padded to %d", dim, padded);
+		if (rotation_narrow(dim) < dim || rotation_narrow(dim) < 64 || rotation_narrow(dim) > padded ||
+			rotation_narrow(dim) % 8 != 0 || (dim > 64 && rotation_narrow(dim) >= dim + 8))
+			COMPLAIN("%d is at least %d", dim, rotation_narrow(dim));
 		if (rotation_size(dim) == SIZE_MAX || rotation_size(dim) < (size_t) padded * 4)
 			COMPLAIN("dim %d has size %zu", dim, rotation_size(dim));
 	}
@@ -99,9 +120,9 @@ test_orthonormal(void)
 		float	   *ry = allocate(sizeof(float) * (padded + 1));
 		void	   *mem = allocate(rotation_size(dim));
 
-		rotation_init(&rotation, dim, 42 + d, mem);
-		if (rotation.padded != padded || rotation.dim != dim)
-			COMPLAIN("dim %d: padded %d", dim, rotation.padded);
+		begin(&rotation, dim, 42 + d, mem);
+		if (rotation.padded != padded || rotation.dim != dim || rotation.filled != filled(dim))
+			COMPLAIN("dim %d: padded %d, filled %d", dim, rotation.padded, rotation.filled);
 		for (int round = 0; round < 20; round++)
 		{
 			double		size;
@@ -117,6 +138,9 @@ test_orthonormal(void)
 			rotate(&rotation, y, ry);
 			if (rx[padded] != 12345)
 				COMPLAIN("dim %d: wrote beside out", dim);
+			for (int i = filled(dim); i < padded; i++)
+				if (rx[i] != 0)
+					COMPLAIN("dim %d: float %d is %g", dim, i, rx[i]);
 			size = product(x, x, dim);
 			if (!(fabs(product(rx, rx, padded) / size - 1) < 2e-6))
 				COMPLAIN("dim %d: |x|^2 %.9g became %.9g", dim, size, product(rx, rx, padded));
@@ -178,11 +202,12 @@ test_mixing(void)
 			float	   *x = allocate(sizeof(float) * dim);
 			float	   *out = allocate(sizeof(float) * padded);
 			void	   *mem = allocate(rotation_size(dim));
-			double		spread = sqrt(1.0 / rounds / padded);
+			int			n = filled(dim);
+			double		spread = sqrt(1.0 / rounds / n);
 
 			for (int round = 0; round < rounds; round++)
 			{
-				rotation_init(&rotation, dim, random_next(&state), mem);
+				begin(&rotation, dim, random_next(&state), mem);
 				for (int i = 0; i < dim; i++)
 					x[i] = kind == 2 ? 1.0f : kind == 3 ? (float) (i + 1) : kind == 4 ? (float) (1 - i % 2 * 2) : 0.0f;
 				if (kind < 2)
@@ -190,14 +215,14 @@ test_mixing(void)
 				if (kind == 1)
 					x[(round * 7 + 1) % dim] -= 2.0f;
 				rotate(&rotation, x, out);
-				add_moments(&moments, out, padded, sqrt(product(x, x, dim)));
+				add_moments(&moments, out, n, sqrt(product(x, x, dim)));
 			}
 			moments.mean /= rounds;
 			moments.fourth /= rounds;
 			/* .6 and 9.8 / sqrt(number) if independent: allow 8 times that */
 			if (!(fabs(moments.mean - sqrt(2 / M_PI)) < 0.004 + 8 * 0.6 * spread) ||
 				!(fabs(moments.fourth - 3) < 0.06 + 8 * 9.8 * spread) ||
-				!(moments.largest < 6.5) || !(moments.least_mean > 0.8 - 1.5 / sqrt(padded)))
+				!(moments.largest < 6.5) || !(moments.least_mean > 0.8 - 1.5 / sqrt(n)))
 				COMPLAIN("dim %d, %s: mean %.4f (least %.4f), fourth moment %.3f, largest %.2f", dim, kinds[kind],
 						 moments.mean, moments.least_mean, moments.fourth, moments.largest);
 			free(x);
@@ -211,12 +236,13 @@ test_mixing(void)
 static void
 test_shares(void)
 {
-	static const int sizes[] = {3, 100, 128, 384, 640, 768};
+	static const int sizes[] = {3, 64, 100, 120, 128, 200, 264, 384, 640, 768, 1000};
 
 	for (int d = 0; d < LENGTH(sizes); d++)
 	{
 		int			dim = sizes[d];
 		int			padded = rotation_padded(dim);
+		int			n = filled(dim);
 		int			rounds = 2000;
 		Rotation	rotation;
 		float	   *x = allocate(sizeof(float) * dim);
@@ -224,19 +250,19 @@ test_shares(void)
 		double	   *share = allocate(sizeof(double) * padded);
 		void	   *mem = allocate(rotation_size(dim));
 
-		for (int i = 0; i < padded; i++)
+		for (int i = 0; i < n; i++)
 			share[i] = 0;
 		for (int i = 0; i < dim; i++)
 			x[i] = (float) (i == dim / 3);
 		for (int round = 0; round < rounds; round++)
 		{
-			rotation_init(&rotation, dim, random_next(&state), mem);
+			begin(&rotation, dim, random_next(&state), mem);
 			rotate(&rotation, x, out);
-			for (int i = 0; i < padded; i++)
-				share[i] += (double) out[i] * out[i] * padded / rounds;
+			for (int i = 0; i < n; i++)
+				share[i] += (double) out[i] * out[i] * n / rounds;
 		}
 		/* standard deviation sqrt(2 / 2000) = .032 */
-		for (int i = 0; i < padded; i++)
+		for (int i = 0; i < n; i++)
 			if (!(fabs(share[i] - 1) < 0.2))
 				COMPLAIN("dim %d: coordinate %d gets %.3f of its share", dim, i, share[i]);
 		free(x);
@@ -262,13 +288,13 @@ test_seeds(void)
 	size = product(x, x, 100);
 	mem[0] = allocate(rotation_size(100));
 	mem[1] = allocate(rotation_size(100));
-	rotation_init(&one, 100, 5, mem[0]);
-	rotation_init(&two, 100, 5, mem[1]);
+	begin(&one, 100, 5, mem[0]);
+	begin(&two, 100, 5, mem[1]);
 	rotate(&one, x, out[0]);
 	rotate(&two, x, out[1]);
 	if (memcmp(out[0], out[1], sizeof(out[0])) != 0)
 		COMPLAIN("the same seed gives another rotation");
-	rotation_init(&two, 100, 6, mem[1]);
+	begin(&two, 100, 6, mem[1]);
 	rotate(&two, x, out[1]);
 	if (!(fabs(product(out[0], out[1], 128)) < 0.6 * size))
 		COMPLAIN("another seed gives nearly the same rotation");
@@ -285,10 +311,12 @@ test_fixed(void)
 	{
 		int			dim;
 		uint64_t	sum;
+		bool		narrow;
 	}			known[] = {
 		{1, UINT64_C(0x54fd4a2062be3116)}, {3, UINT64_C(0x8c9d6baf57b00949)}, {100, UINT64_C(0xd4cd73dd74c36b25)},
 		{384, UINT64_C(0x436600b8c760f800)}, {768, UINT64_C(0xe8282ffd782df0e7)}, {1536, UINT64_C(0x7f2323b69085f7c0)},
-		{3072, UINT64_C(0x7608ace5d66f4a12)}, {16001, UINT64_C(0x3444f64f19fd7684)}
+		{3072, UINT64_C(0x7608ace5d66f4a12)}, {16001, UINT64_C(0x3444f64f19fd7684)},
+		{3, UINT64_C(0x8095bf2246907000), true}, {100, UINT64_C(0x7ef04d4fed2100b0), true}, {120, UINT64_C(0xcd079c18c8f4a138), true}, {200, UINT64_C(0x2b9b803ab92b1acc), true}, {384, UINT64_C(0x436600b8c760f800), true}, {1000, UINT64_C(0x4a429d94ca7544f4), true}
 	};
 
 	for (int i = 0; i < LENGTH(known); i++)
@@ -301,9 +329,10 @@ test_fixed(void)
 		void	   *mem = allocate(rotation_size(dim));
 		uint64_t	sum = 0;
 
+		narrow = known[i].narrow;
 		for (int j = 0; j < dim; j++)
 			x[j] = (float) (j % 17) - 7.25f;
-		rotation_init(&rotation, dim, 1, mem);
+		begin(&rotation, dim, 1, mem);
 		rotate(&rotation, x, out);
 		for (int j = 0; j < padded; j++)
 		{
@@ -318,6 +347,7 @@ test_fixed(void)
 		free(out);
 		free(mem);
 	}
+	narrow = false;
 	report("the rotation of a seed is what it always was", kernel->name);
 }
 
@@ -336,7 +366,7 @@ test_level(void)
 		float	   *want = allocate(sizeof(float) * padded);
 		void	   *mem = allocate(rotation_size(dim));
 
-		rotation_init(&rotation, dim, random_next(&state), mem);
+		begin(&rotation, dim, random_next(&state), mem);
 		for (int round = 0; round < 10; round++)
 		{
 			for (int i = 0; i < dim; i++)
@@ -376,14 +406,20 @@ main(void)
 	kernel_init();
 	best = kernel;
 	test_sizes();
-	test_orthonormal();
-	test_mixing();
-	test_shares();
-	test_seeds();
+	for (int kind = 0; kind < 2; kind++)
+	{
+		narrow = kind == 1;
+		test_orthonormal();
+		test_mixing();
+		test_shares();
+		test_seeds();
+	}
 	for (int i = 0; i < KERNEL_NUM_LEVELS; i++)
 		if (kernel_force((KernelLevel) i))
 		{
 			test_fixed();
+			test_level();
+			narrow = true;
 			test_level();
 		}
 	kernel = best;

@@ -101,7 +101,7 @@ run(const Search *search, int n)
 		RabitqQuery rabitq;
 
 		rabitq_query_prepare(&rabitq, search->q, search->groups * 4, 1, search->rabitq_mem);
-		fastscan_query_rabitq(&query, &rabitq, search->mem);
+		fastscan_query_rabitq(&query, &rabitq, search->groups, search->mem);
 	}
 	else
 		fastscan_query_tables(&query, search->q, search->groups, search->mem);

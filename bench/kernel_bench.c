@@ -391,7 +391,7 @@ bench_scan(const float *many)
 		if (g % 32 == 0)
 		{
 			rabitq_query_prepare(&rabitq, many, g * 4, 1, mem);
-			TIME(1, fastscan_query_rabitq(&query, &rabitq, lut));
+			TIME(1, fastscan_query_rabitq(&query, &rabitq, g, lut));
 			TIME(1, fastscan_query_fine(&query, many, g * 4, lut));
 			TIME(rows, fastscan_scan(&query, 0, g, blocks, size, n, sums));
 			TIME(rows, fastscan_estimate_rabitq(&query, 0, blocks, size, factors, 0, n, out));

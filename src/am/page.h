@@ -27,7 +27,7 @@
 
 #define VECDB_PAGE_ID		0xFFA7
 /* Raise when any page changes its layout; older pages then say REINDEX. */
-#define VECDB_PAGE_FORMAT	4
+#define VECDB_PAGE_FORMAT	5
 
 typedef struct VecdbPageTrailer
 {

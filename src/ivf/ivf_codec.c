@@ -652,7 +652,7 @@ ivf_calibrate_codec(IvfMetaPageData *meta, const Codec *codec, const float *cent
 	pfree(memory);
 }
 
-/* What rabitq's error is in theory: of a code in work_dim random directions, in units. */
+/* What rabitq's error is in theory: of a code in code_dims random directions, in units. */
 static float
 untrained_error(int bits)
 {

@@ -17,8 +17,8 @@
 /* Rows whose bounds are computed at once: whole blocks */
 #define BATCH	(2 * FASTSCAN_ROWS)
 
-/* Bytes of rests that are brought together at once, but one at least */
-#define REST_BYTES	8192
+/* A block that is not full may cost an area one row of so many. */
+#define BLOCK_COST	32
 
 /* Groups of the codes that have blocks: those of more would fit no page. */
 #define MAX_GROUPS	512
@@ -46,7 +46,7 @@ codec_init(Codec *codec, CodecKind kind, int dim, int bits, int m, uint64_t seed
 		return false;
 	memset(codec, 0, sizeof(*codec));
 	codec->kind = kind;
-	codec->dim = codec->work_dim = dim;
+	codec->dim = codec->work_dim = codec->code_dims = dim;
 	codec->bits = bits;
 	codec->m = m;
 	codec->seed = seed;
@@ -66,11 +66,12 @@ codec_init(Codec *codec, CodecKind kind, int dim, int bits, int m, uint64_t seed
 			if ((bits != 1 && bits != 2 && bits != 4) || m != 0)
 				return false;
 			codec->work_dim = rotation_padded(dim);
+			codec->code_dims = rotation_narrow(dim);
 			codec->nfactors = bits == 1 ? 2 : 3;
-			codec->code_size = rabitq_code_size(codec->work_dim, bits);
-			codec->first_size = rabitq_code_size(codec->work_dim, 1);
+			codec->code_size = rabitq_code_size(codec->code_dims, bits);
+			codec->first_size = rabitq_code_size(codec->code_dims, 1);
 			codec->rest_size = codec->code_size - codec->first_size;
-			codec->groups = codec->work_dim / 4 <= MAX_GROUPS ? codec->work_dim / 4 : 0;
+			codec->groups = codec->code_dims / 4 <= MAX_GROUPS ? codec->code_dims / 4 : 0;
 			return true;
 		case CODEC_SQ8:
 			if (bits != 8 || m != 0)
@@ -110,8 +111,8 @@ codec_attach(Codec *codec, float *state, void *memory)
 	{
 		codec->zeros = memory;
 		memset(codec->zeros, 0, sizeof(float) * codec->work_dim);
-		rotation_init(&codec->rotation, codec->dim, codec->seed,
-					  (char *) memory + aligned(sizeof(float) * codec->work_dim));
+		rotation_init_narrow(&codec->rotation, codec->dim, codec->seed,
+							 (char *) memory + aligned(sizeof(float) * codec->work_dim));
 	}
 	else if (codec->kind == CODEC_SQ8)
 		codec->range = (Sq8Range) {codec->dim, state, state + codec->dim};
@@ -222,6 +223,38 @@ to_factor(double value)
 	return value < FLT_MAX / 4 ? value > -FLT_MAX / 4 ? (float) value : -FLT_MAX / 4 : FLT_MAX / 4;
 }
 
+/* Bytes of a plane as kernels want it, of work_dim bits */
+static inline size_t
+wide_plane(const Codec *codec)
+{
+	return rabitq_code_size(codec->work_dim, 1);
+}
+
+/* rabitq_encode(), without the dimensions that nobody has; wide: a code of all of them */
+static void
+encode_rabitq(const Codec *codec, const float *residual, int bits, uint8_t *wide,
+			  uint8_t *code, RabitqFactor *factor)
+{
+	rabitq_encode_filled(residual, codec->zeros, NULL, codec->work_dim, codec->work_dim,
+						 codec->code_dims, bits, RABITQ_L2, wide, factor);
+	for (int p = 0; code != NULL && p < bits; p++)
+		memcpy(code + p * codec->first_size, wide + p * wide_plane(codec), codec->first_size);
+}
+
+/* |u|^2 of a code of rabitq; wide: memory for a code of all dimensions */
+static double
+rabitq_normsq(const Codec *codec, const uint8_t *code, uint8_t *wide)
+{
+	double		most = (1 << codec->bits) - 1;
+
+	memset(wide, 0, codec->bits * wide_plane(codec));
+	for (int p = 0; p < codec->bits; p++)
+		memcpy(wide + p * wide_plane(codec), code + p * codec->first_size, codec->first_size);
+	/* where no bit is set u is -most */
+	return rabitq_code_normsq(wide, codec->work_dim, codec->bits) -
+		(codec->work_dim - codec->code_dims) * most * most;
+}
+
 void
 codec_encode(const Codec *codec, const float *x, const float *c, float *scratch,
 			 uint8_t *code, float *factors)
@@ -238,15 +271,13 @@ codec_encode(const Codec *codec, const float *x, const float *c, float *scratch,
 			{
 				RabitqFactor factor;
 
-				rabitq_encode(residual, codec->zeros, NULL, codec->work_dim, codec->work_dim,
-							  codec->bits, RABITQ_L2, code, &factor);
+				encode_rabitq(codec, residual, codec->bits, (uint8_t *) decoded, code, &factor);
 				factors[0] = factor.add;
 				factors[codec->nfactors - 1] = factor.mul;
 				if (codec->bits > 1)
 				{
 					/* |r|^2, which is add, is the same; so is the code, which is there already */
-					rabitq_encode(residual, codec->zeros, NULL, codec->work_dim, codec->work_dim,
-								  1, RABITQ_L2, (uint8_t *) decoded, &factor);
+					encode_rabitq(codec, residual, 1, (uint8_t *) decoded, NULL, &factor);
 					factors[1] = factor.mul;
 				}
 				break;
@@ -300,7 +331,7 @@ codec_quantisation_error(const Codec *codec, const float *x, const float *c,
 		if (!(mul < 0))
 			return error;
 		along = -2 * error / mul;
-		error -= along * along / rabitq_code_normsq(code, codec->work_dim, codec->bits);
+		error -= along * along / rabitq_normsq(codec, code, (uint8_t *) decoded);
 		return error > 0 ? error : 0;
 	}
 	if (codec_has_parts(codec))
@@ -318,15 +349,37 @@ codec_quantisation_error(const Codec *codec, const float *x, const float *c,
 
 /* -------------------------------------------------------------------- areas */
 
+/*
+ * Loose rows take longer than a block of as many.  Have another block for them, which is not
+ * full, where its empty places cost few rows.
+ */
+static void
+fill_block(const Codec *codec, CodecArea *area)
+{
+	int			loose = area->rows - area->blocks * FASTSCAN_ROWS;
+	size_t		empty = (FASTSCAN_ROWS - loose) * codec->first_size;
+	size_t		each = codec_record_size(codec) - codec->first_size;
+	int			fewer = (int) ((empty + each - 1) / each);
+
+	if (codec->groups > 0 && !codec_has_parts(codec) && loose > fewer && fewer <= area->rows / BLOCK_COST)
+	{
+		area->rows -= fewer;
+		area->blocks++;
+	}
+}
+
 void
 codec_area(const Codec *codec, int most, CodecArea *area)
 {
 	area->blocks = codec->groups > 0 ? most / FASTSCAN_ROWS : 0;
 	area->rows = codec_has_parts(codec) && area->blocks > 0 ? area->blocks * FASTSCAN_ROWS : most;
+	fill_block(codec, area);
 	area->third_at = sizeof(float) * (codec->nfactors < 2 ? codec->nfactors : 2) * area->rows;
 	area->blocks_at = sizeof(float) * codec->nfactors * area->rows;
 	area->loose_at = area->blocks_at + fastscan_block_size(codec->groups) * area->blocks;
-	area->rest_at = area->loose_at + codec->first_size * (area->rows - area->blocks * FASTSCAN_ROWS);
+	area->rest_at = area->loose_at;
+	if (area->rows > area->blocks * FASTSCAN_ROWS)
+		area->rest_at += codec->first_size * (area->rows - area->blocks * FASTSCAN_ROWS);
 	area->size = area->rest_at + codec->rest_size * area->rows;
 }
 
@@ -400,15 +453,9 @@ codec_get(const Codec *codec, const CodecArea *area, const void *from, int row, 
 
 /* ------------------------------------------------------------------ queries */
 
+/* Memory: residual | pq's tables, or rabitq's levels | look-ups of blocks. */
 static size_t
-rest_bytes(const Codec *codec)
-{
-	return codec->rest_size > REST_BYTES ? codec->rest_size : codec->rest_size > 0 ? REST_BYTES : 0;
-}
-
-/* Memory: residual | pq's tables, or rabitq's levels | look-ups of blocks | rests. */
-static size_t
-query_offsets(const Codec *codec, size_t *look_ups, size_t *rest)
+look_ups_at(const Codec *codec)
 {
 	size_t		size = aligned(sizeof(float) * codec->work_dim);
 
@@ -416,36 +463,26 @@ query_offsets(const Codec *codec, size_t *look_ups, size_t *rest)
 		size += sizeof(float) * pq_table_floats(&codec->pq);
 	else if (codec->kind == CODEC_RABITQ)
 		size += rabitq_query_size(codec->work_dim);
-	*look_ups = aligned(size);
-	*rest = aligned(*look_ups + (codec->groups > 0 ? fastscan_query_size(codec->groups) : 0));
-	return *rest + rest_bytes(codec);
+	return aligned(size);
 }
 
 size_t
 codec_query_memory(const Codec *codec)
 {
-	size_t		look_ups;
-	size_t		rest;
-
-	return query_offsets(codec, &look_ups, &rest);
+	return look_ups_at(codec) + (codec->groups > 0 ? fastscan_query_size(codec->groups) : 0);
 }
 
 void
 codec_query_begin(CodecQuery *query, const Codec *codec, const CodecArea *area,
 				  const float *q, void *memory)
 {
-	size_t		look_ups;
-	size_t		rest;
-
-	(void) query_offsets(codec, &look_ups, &rest);
 	query->codec = codec;
 	query->area = *area;
 	query->q = q;
 	query->width = query->first_width = query->floor = 0;
 	query->scratch = memory;
 	query->tables = query->levels = (char *) memory + aligned(sizeof(float) * codec->work_dim);
-	query->look_ups = (char *) memory + look_ups;
-	query->rest = (uint8_t *) memory + rest;
+	query->look_ups = (char *) memory + look_ups_at(codec);
 	if (codec_has_parts(codec) && codec->groups == 0)
 		pq_tables_ip(&codec->pq, codec->state, q, query->tables);
 }
@@ -455,6 +492,11 @@ codec_query_begin(CodecQuery *query, const Codec *codec, const CodecArea *area,
  * steps, rounded up.
  */
 #define MAX_STEPS	(1 << 30)
+
+/* The rows of a batch, none left out */
+#define FOUR(i)		(i), (i) + 1, (i) + 2, (i) + 3
+#define SIXTEEN(i)	FOUR(i), FOUR((i) + 4), FOUR((i) + 8), FOUR((i) + 12)
+static const int32_t in_order[BATCH] = {SIXTEEN(0), SIXTEEN(16), SIXTEEN(32), SIXTEEN(48)};
 
 static int32_t
 whole_steps(float width, float step)
@@ -488,12 +530,13 @@ codec_query_list(CodecQuery *query, const float *c, float base)
 		query->sq8_base = sq8_query_l2sq(&codec->range, query->scratch, query->scratch);
 		return;
 	}
-	rabitq_query_prepare(&query->rabitq, query->scratch, codec->work_dim, 1, query->levels);
+	rabitq_query_prepare_filled(&query->rabitq, query->scratch, codec->work_dim, codec->code_dims, 1,
+								query->levels);
 	query->steps = whole_steps(query->width * query->spread, query->rabitq.step);
 	query->first_steps = whole_steps(first_width * query->spread, query->rabitq.step);
 	if (query->area.blocks == 0)
 		return;
-	fastscan_query_rabitq(&query->scan, &query->rabitq, query->look_ups);
+	fastscan_query_rabitq(&query->scan, &query->rabitq, codec->groups, query->look_ups);
 	query->scan.start += query->first_steps;
 }
 
@@ -528,46 +571,29 @@ whole_codes(const CodecQuery *query, const void *area, int first, const int *cho
 {
 	const Codec *codec = query->codec;
 	int			planes = codec->bits - 1;
-	int			most = (int) (rest_bytes(codec) / codec->rest_size);
+	const float *two = two_factors(area, first);
+	const float *third = third_factor(&query->area, area, first);
+	int32_t		sums[BATCH];
+	RabitqFactor factors[BATCH];
+	float		bounds[BATCH];
 
-	if (most > BATCH)
-		most = BATCH;
-	while (n > 0)
+	rabitq_dots_picked(&query->rabitq, planes, codec->first_size, rest_of(codec, &query->area, area, first),
+					   codec->rest_size, chosen, n, sums);
+	for (int j = 0; j < n; j++)
 	{
-		int			now = n < most ? n : most;
-		int32_t		parts[BATCH * 3];
-		int32_t		sums[BATCH];
-		RabitqFactor factors[BATCH];
-		float		bounds[BATCH];
+		int			row = chosen[j];
 
-		for (int j = 0; j < now; j++)
-		{
-			uint8_t    *to = query->rest + j * codec->rest_size;
-			const uint8_t *from = rest_of(codec, &query->area, area, first + chosen[j]);
+		/* a plane is worth twice the next one */
+		sums[j] += (dots[row] - query->first_steps) * (1 << planes) + query->steps;
+		factors[j].add = two[2 * row];
+		factors[j].mul = third[row];
+	}
+	kernel->code_estimate(sums, &factors[0].add, n, query->rabitq.step, query->base, bounds);
+	for (int j = 0; j < n; j++)
+	{
+		float	   *bound = &out[chosen[j]];
 
-			/* planes are of 128 dimensions or a multiple: no call for each row */
-			for (size_t at = 0; at < codec->rest_size; at += 16)
-				memcpy(to + at, from + at, 16);
-		}
-		/* planes of 1 bit, worth half as much each time */
-		rabitq_dots(&query->rabitq, query->rest, now * planes, parts);
-		for (int j = 0; j < now; j++)
-		{
-			int			row = first + chosen[j];
-			int32_t		sum = dots[chosen[j]] - query->first_steps;
-
-			for (int p = 0; p < planes; p++)
-				sum = 2 * sum + parts[j * planes + p];
-			sums[j] = sum + query->steps;
-			factors[j].add = two_factors(area, row)[0];
-			factors[j].mul = *third_factor(&query->area, area, row);
-		}
-		kernel->code_estimate(sums, &factors[0].add, now, query->rabitq.step, query->base, bounds);
-		for (int j = 0; j < now; j++)
-			if (bounds[j] > out[chosen[j]])
-				out[chosen[j]] = bounds[j];
-		chosen += now;
-		n -= now;
+		*bound = bounds[j] > *bound ? bounds[j] : *bound;
 	}
 }
 
@@ -586,8 +612,9 @@ rabitq_bounds(const CodecQuery *query, const void *area, int first, int n, float
 					  fastscan_block_size(codec->groups), blocks_for(packed), dots);
 	if (packed < n)
 	{
-		rabitq_dots(&query->rabitq, loose_code(codec, &query->area, area, first + packed),
-					n - packed, dots + packed);
+		rabitq_dots_picked(&query->rabitq, 1, codec->first_size,
+						   loose_code(codec, &query->area, area, first + packed), codec->first_size,
+						   in_order, n - packed, dots + packed);
 		for (int i = packed; i < n; i++)
 			dots[i] += query->first_steps;
 	}
@@ -597,8 +624,11 @@ rabitq_bounds(const CodecQuery *query, const void *area, int first, int n, float
 		return count;
 	whole_codes(query, area, first, below, count, dots, out);
 	for (int j = 0; j < count; j++)
-		if (out[below[j]] < limit)
-			below[kept++] = below[j];
+	{
+		/* no branch: about as many are below as are not */
+		below[kept] = below[j];
+		kept += out[below[j]] < limit;
+	}
 	return kept;
 }
 

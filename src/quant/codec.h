@@ -49,7 +49,8 @@
  * numbers of 4 bits a shuffle can look up lie in blocks of 32 rows there
  * (fastscan.h): pq's of 4 bits, and the first plane of rabitq's.
  *
- * "Codec's space": rabitq works on rotated vectors, padded to work_dim floats; opq on
+ * "Codec's space": rabitq works on rotated vectors of code_dims floats, padded to work_dim with zeros (a narrow
+ * rotation, rotation.h); opq on
  * vectors rotated as it has learnt; the others on vectors as they are.  pq is said for
  * both where they are the same.  Codes and factors are the same at every SIMD
  * level, to the last bit.
@@ -86,16 +87,20 @@ typedef struct Codec
 {
 	CodecKind	kind;
 	int			dim;
-	int			bits;			/* rabitq: 1, 2, 4 a dimension; pq: 4, 8 a part; sq8: 8 */
+	int			bits;			/* rabitq: 1, 2, 4 a dimension; pq: 4, 8 a
+								 * part; sq8: 8 */
 	int			m;				/* pq: parts; otherwise 0 */
 	uint64_t	seed;			/* of the rotation, or of the training */
 
-	int			work_dim;		/* floats of a vector in the codec's space */
+	int			work_dim;		/* floats of a vector in the codec's space ... */
+	int			code_dims;		/* ... and so many at its front may differ
+								 * from 0 */
 	int			nfactors;		/* floats beside each code */
 	size_t		code_size;		/* bytes: */
 	size_t		first_size;		/* of the part that blocks may hold, or of all */
 	size_t		rest_size;		/* of what comes behind it */
-	int			groups;			/* numbers of 4 bits in that part; 0: in no block */
+	int			groups;			/* numbers of 4 bits in that part; 0: in no
+								 * block */
 
 	/* set by codec_attach() */
 	PqShape		pq;
@@ -165,7 +170,7 @@ extern double codec_quantisation_error(const Codec *codec, const float *x, const
  *	OFFSET		SIZE						DESCRIPTION
  *	0			8 * rows					factors, the first two of each row (if any)
  *	third_at	4 * rows					the third of each row (if any)
- *	blocks_at	16 * groups * blocks		first parts of codes, of 32 * blocks rows
+ *	blocks_at	16 * groups * blocks		first parts of codes, of 32 * blocks rows (or of all)
  *	loose_at	first_size * the others		of the rows behind them, one after the other
  *	rest_at		rest_size * rows			the rest of the codes
  */
@@ -177,12 +182,14 @@ typedef struct CodecArea
 	size_t		blocks_at;
 	size_t		loose_at;
 	size_t		rest_at;
-	size_t		size;			/* at most rows * codec_record_size() */
+	size_t		size;			/* at most codec_record_size() for each row
+								 * asked for */
 } CodecArea;
 
 /*
  * An area for `most` rows, or for somewhat fewer: of pq, whose rows are all in
- * blocks, if one is full, since others take many times as long.
+ * blocks, if one is full, since others take many times as long; of rabitq where a
+ * block that is not full costs little.
  */
 extern void codec_area(const Codec *codec, int most, CodecArea *area);
 
@@ -208,13 +215,13 @@ typedef struct CodecQuery
 	CodecArea	area;			/* of all codes it will meet */
 	const float *q;				/* in the codec's space, the caller's */
 	float		width;			/* to take off estimates; the caller's */
-	float		first_width;	/* the same of those of first planes; the caller's */
+	float		first_width;	/* the same of those of first planes; the
+								 * caller's */
 	float		floor;			/* the caller's */
 	float	   *scratch;		/* residual, or what sq8 keeps */
 	float	   *tables;			/* pq */
 	void	   *levels;			/* rabitq */
 	void	   *look_ups;		/* of scan */
-	uint8_t    *rest;			/* where rests are brought together */
 	RabitqQuery rabitq;
 	FastscanQuery scan;
 	int32_t		steps;			/* width and first_width of rabitq, in steps */

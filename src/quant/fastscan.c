@@ -126,10 +126,10 @@ of_levels(FastscanQuery *query, const int8_t *levels, int groups, float step, vo
 }
 
 void
-fastscan_query_rabitq(FastscanQuery *query, const RabitqQuery *rabitq, void *mem)
+fastscan_query_rabitq(FastscanQuery *query, const RabitqQuery *rabitq, int groups, void *mem)
 {
 	/* levels to 7: at most 16 * 7 in a set */
-	of_levels(query, rabitq_query_levels(rabitq), rabitq->code_dims / 4, rabitq->step, mem);
+	of_levels(query, rabitq_query_levels(rabitq), groups, rabitq->step, mem);
 }
 
 void

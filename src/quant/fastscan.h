@@ -113,10 +113,11 @@ fastscan_value(const FastscanQuery *query, float base, int32_t sum)
 /*
  * Of a RaBitQ query for codes of one bit.  Integers, and so estimates, are those of
  * rabitq_estimate() with the same query, to the last bit: a row's estimate does
- * not change when it is packed.
+ * not change when it is packed.  Blocks have the first `groups` groups of the codes; what is behind these
+ * must be 0 in the query.
  */
-extern void fastscan_query_rabitq(FastscanQuery *query,
-								  const RabitqQuery *rabitq, void *mem);
+extern void fastscan_query_rabitq(FastscanQuery *query, const RabitqQuery *rabitq,
+								  int groups, void *mem);
 
 /*
  * The same from the rotated query itself, in steps of a tenth of its root mean

@@ -38,13 +38,13 @@ to_factor(double value)
 
 /* 1 / the best of a few steps around what is best for normal values */
 static float
-choose_step(const float *x, const float *c, int code_dims, int bits, double rr)
+choose_step(const float *x, const float *c, int code_dims, int filled, int bits, double rr)
 {
 	static const double steps[2][3] = {
 		{0.92, 1.0, 1.08},		/* 2 bits */
 		{0.302, 0.335, 0.375}	/* 4 bits */
 	};
-	double		sigma = sqrt(rr / code_dims);
+	double		sigma = sqrt(rr / filled);
 	float		inverse[3];
 	double		fit[3];
 	int			best = 1;
@@ -66,6 +66,14 @@ void
 rabitq_encode(const float *x, const float *c, const float *mean, int padded,
 			  int code_dims, int bits, RabitqForm form, uint8_t *code,
 			  RabitqFactor *factor)
+{
+	rabitq_encode_filled(x, c, mean, padded, code_dims, code_dims, bits, form, code, factor);
+}
+
+void
+rabitq_encode_filled(const float *x, const float *c, const float *mean, int padded,
+					 int code_dims, int filled, int bits, RabitqForm form,
+					 uint8_t *code, RabitqFactor *factor)
 {
 	bool		owner = form == RABITQ_IP;
 	double		rr;				/* |r|^2 */
@@ -97,7 +105,7 @@ rabitq_encode(const float *x, const float *c, const float *mean, int padded,
 		return;
 	}
 	kernel->code_make(x, c, code_dims, bits,
-					  bits > 1 && coded_rr > 0 ? choose_step(x, c, code_dims, bits, coded_rr) : 0,
+					  bits > 1 && coded_rr > 0 ? choose_step(x, c, code_dims, filled, bits, coded_rr) : 0,
 					  code, &ur, &uc);
 
 	/* |coded r|^2 / <u, coded r> times the whole over the coded of |r|^2 */
@@ -129,9 +137,16 @@ void
 rabitq_query_prepare(RabitqQuery *query, const float *q, int code_dims,
 					 int bits, void *mem)
 {
+	rabitq_query_prepare_filled(query, q, code_dims, code_dims, bits, mem);
+}
+
+void
+rabitq_query_prepare_filled(RabitqQuery *query, const float *q, int code_dims,
+							int filled, int bits, void *mem)
+{
 	int8_t	   *levels = (int8_t *) mem + levels_offset(code_dims);
 	double		norm = kernel->normsq_double(q, code_dims);
-	double		step = QUERY_STEP * sqrt(norm / code_dims);
+	double		step = QUERY_STEP * sqrt(norm / filled);
 
 	query->code_dims = code_dims;
 	query->bits = bits;
@@ -187,6 +202,15 @@ void
 rabitq_dots(const RabitqQuery *query, const uint8_t *codes, int n, int32_t *dots)
 {
 	query->table->code_dot(query->mem, query->code_dims, 1, codes, n, dots);
+}
+
+void
+rabitq_dots_picked(const RabitqQuery *query, int bits, size_t plane_size,
+				   const uint8_t *rows, size_t row_size, const int32_t *picked,
+				   int n, int32_t *dots)
+{
+	query->table->code_dot_picked(query->mem, query->code_dims, bits, plane_size, rows, row_size,
+								  picked, n, dots);
 }
 
 float

@@ -83,6 +83,17 @@ extern size_t rabitq_query_size(int code_dims);
 extern void rabitq_query_prepare(RabitqQuery *query, const float *q,
 								 int code_dims, int bits, void *mem);
 
+/*
+ * The same where all but the first `filled` of the coded dimensions of x, c and q are 0 (a narrow
+ * rotation's): steps go by these alone.  A query's levels of the others are 0, so their bits
+ * may be any, and need not be kept.
+ */
+extern void rabitq_encode_filled(const float *x, const float *c, const float *mean,
+								 int padded, int code_dims, int filled, int bits,
+								 RabitqForm form, uint8_t *code, RabitqFactor *factor);
+extern void rabitq_query_prepare_filled(RabitqQuery *query, const float *q,
+										int code_dims, int filled, int bits, void *mem);
+
 /* Its levels, code_dims of them. */
 extern const int8_t *rabitq_query_levels(const RabitqQuery *query);
 
@@ -106,6 +117,15 @@ extern double rabitq_code_normsq(const uint8_t *code, int code_dims, int bits);
  */
 extern void rabitq_dots(const RabitqQuery *query, const uint8_t *codes, int n,
 						int32_t *dots);
+
+/*
+ * The same of codes of `bits` planes in rows picked from an array, taken for codes of as many bits: row picked[i]
+ * starts at rows + picked[i] * row_size, and has planes of plane_size bytes, for as many dimensions; the query must be 0 in
+ * the others (rabitq_query_prepare_filled()).
+ */
+extern void rabitq_dots_picked(const RabitqQuery *query, int bits, size_t plane_size,
+							   const uint8_t *rows, size_t row_size,
+							   const int32_t *picked, int n, int32_t *dots);
 
 /*
  * For pruning an owner's list without its neighbours' vectors: <r_i, r_j> / (|r_i|

@@ -625,7 +625,7 @@ check_rabitq(int dims, int kind)
 			continue;
 		rabitq_query_prepare(&rabitq, q, dims, 1, mem);
 		rabitq_estimate(&rabitq, 7.5f, codes, factors, n, exact);
-		fastscan_query_rabitq(&query, &rabitq, lut);
+		fastscan_query_rabitq(&query, &rabitq, dims / 4, lut);
 		fastscan_estimate_rabitq(&query, 7.5f, (uint8_t *) blocks, stride, (RabitqFactor *) (blocks + block_size), stride, n / ROWS, out);
 		if (memcmp(exact, out, sizeof(float) * n) != 0)
 			COMPLAIN("%s: not what they are row by row", kernel->name);

@@ -214,7 +214,7 @@ CREATE TABLE few AS SELECT i AS id, (SELECT array_agg(sin(i * 0.37 * d) + random
 CREATE INDEX ON few USING ivfpq (v);
 SET enable_seqscan = off;
 SET enable_sort = off;
-SET ivfpq.rerank_k = 10;
+SET ivfpq.rerank_k = 20;
 SELECT count(*) FROM (SELECT id FROM few WHERE id % 100 = 7 ORDER BY v <-> (SELECT v FROM few WHERE id = 2) LIMIT 10) x;
 SELECT count(*) FROM (SELECT id FROM few ORDER BY v <-> (SELECT v FROM few WHERE id = 2) LIMIT 500) x;
 RESET ivfpq.rerank_k;

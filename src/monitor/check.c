@@ -160,6 +160,21 @@ check_heap_block_exists(Check *check, BlockNumber blkno)
 	return blkno < check->heap_blocks;
 }
 
+/* Can a row of the table have the TID of that row?  False with a finding. */
+bool
+check_tid(Check *check, const ItemPointerData *tid, BlockNumber blkno, int item)
+{
+	BlockNumber block = ItemPointerGetBlockNumberNoCheck(tid);
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(tid);
+
+	if (check_heap_block_exists(check, block) && OffsetNumberIsValid(offset))
+		return true;
+	check_report(check, CHECK_CORRUPTION, "row_tid", blkno, item,
+				 "The row points to (%u,%u), but the table has %u blocks, and offsets are 1 to %d.",
+				 block, offset, check->heap_blocks, (int) MaxOffsetNumber);
+	return false;
+}
+
 /*
  * Copy a block that exists.  False, with a finding, when the server cannot
  * read it at all.

@@ -94,6 +94,7 @@ extern bool check_block_exists(Check *check, BlockNumber blkno);
 extern bool check_read(Check *check, BlockNumber blkno, char *image,
 					   PageVerdict *verdict);
 extern bool check_heap_block_exists(Check *check, BlockNumber blkno);
+extern bool check_tid(Check *check, const ItemPointerData *tid, BlockNumber blkno, int item);
 extern void check_row(Check *check, ItemPointer tid, uint64 hash,
 					  BlockNumber blkno, int item);
 

@@ -272,13 +272,7 @@ look_again(HnswCheck *hnsw, HnswNodeId id, char *image)
 static void
 row(HnswCheck *hnsw, ItemPointer tid, uint64 hash, BlockNumber blkno, int item)
 {
-	if (ItemPointerGetOffsetNumberNoCheck(tid) == InvalidOffsetNumber ||
-		!check_heap_block_exists(hnsw->check, ItemPointerGetBlockNumberNoCheck(tid)))
-		check_report(hnsw->check, CHECK_CORRUPTION, "row_tid", blkno, item,
-					 "The row points to (%u,%u), but the table has %u blocks, and offsets begin at 1.",
-					 ItemPointerGetBlockNumberNoCheck(tid), ItemPointerGetOffsetNumberNoCheck(tid),
-					 hnsw->check->heap_blocks);
-	else
+	if (check_tid(hnsw->check, tid, blkno, item))
 		check_row(hnsw->check, tid, hash, blkno, item);
 }
 

@@ -445,8 +445,6 @@ check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 {
 	Check	   *check = ivf->check;
 	int			dims = ivf->meta.dims;
-	BlockNumber tid_block = ItemPointerGetBlockNumberNoCheck(&row->tid);
-	OffsetNumber tid_offset = ItemPointerGetOffsetNumberNoCheck(&row->tid);
 	float		normsq = kernel->normsq(value, dims);
 	bool		sound = true;
 
@@ -480,13 +478,8 @@ check_ivf_row(IvfCheck *ivf, uint32 list, BlockNumber blkno, int item,
 		sound = false;
 	}
 
-	if (!OffsetNumberIsValid(tid_offset) || !check_heap_block_exists(check, tid_block))
-	{
-		check_report(check, CHECK_CORRUPTION, "row_tid", blkno, item,
-					 "The row points to (%u,%u), but the table has %u blocks, and offsets begin at 1.",
-					 tid_block, tid_offset, check->heap_blocks);
+	if (!check_tid(check, &row->tid, blkno, item))
 		return;
-	}
 	/* of a copy that is not in use yet the old lists hold the row */
 	if (copied)
 		return;
@@ -764,8 +757,6 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 	for (int i = 0; i < opaque->rows && !check->full; i++)
 	{
 		ItemPointerData tid = *ivf_page_tid(page, layout, i);
-		BlockNumber tid_block = ItemPointerGetBlockNumberNoCheck(&tid);
-		OffsetNumber tid_offset = ItemPointerGetOffsetNumberNoCheck(&tid);
 		float		factors[CODEC_MAX_FACTORS];
 		bool		sound = true;
 
@@ -788,13 +779,8 @@ check_codes(IvfCheck *ivf, uint32 list, BlockNumber blkno, char *page)
 		if (!sound)
 			check_report(check, CHECK_CORRUPTION, "row_factors", blkno, i + 1,
 						 "A number beside the code is not finite, or the length is negative.");
-		if (!OffsetNumberIsValid(tid_offset) || !check_heap_block_exists(check, tid_block))
-		{
-			check_report(check, CHECK_CORRUPTION, "row_tid", blkno, i + 1,
-						 "The row points to (%u,%u), but the table has %u blocks, and offsets begin at 1.",
-						 tid_block, tid_offset, check->heap_blocks);
+		if (!check_tid(check, &tid, blkno, i + 1))
 			continue;
-		}
 		if (are_copies(ivf, page))
 			continue;
 		check_row(check, &tid, (uint64) (view - ivf->views) << VIEW_SHIFT | (uint64) list << 32 |

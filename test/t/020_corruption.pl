@@ -211,6 +211,7 @@ corrupt('continuation in a circle', 'long', 'row_cont', sub { my $f = shift; my 
 corrupt('kind of a continuation', 'long', 'row_cont', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CONT }); poke($f, $b, $op{kind}, 'C', LIST); $b });
 # I6
 corrupt('offset 0', 'l2', 'row_tid', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 0)); $b });
+corrupt('offset beyond all', 'l2', 'row_tid', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 2049)); $b });
 corrupt('row behind the table', 'l2', 'row_tid', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 2, make_tid(0x7FFFFFFF, 1)); $b });
 corrupt('attribute area', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 1) + 6, 'S', 8); $b });
 corrupt('unknown flag of a row', 'l2', 'row_head', sub { my $b = filled_list($_[0]); poke($_[0], $b, row($_[0], 2) + 12, 'L', 2); $b });
@@ -338,6 +339,7 @@ for my $p (@pokes)
 	my $want = join '|', $p->{index}, $p->{severity}, $p->{code}, defined $p->{block} ? "$p->{block}|" : '';
 	ok((grep { index($_, $want) == 0 } @got) > 0, "$p->{name}: $p->{code}")
 	  or diag("wanted $want, got:\n" . join("\n", @got));
+	like(join("\n", grep { /row_tid/ } @got), qr/has [1-9]\d* blocks, and offsets are 1 to 2048\./, "$p->{name}: what TIDs there can be") if $p->{code} eq 'row_tid';
 	my $worst = join ' ', @got;
 	is($state{ $p->{index} } // 'none', $p->{severity} eq 'note' && $worst !~ /corruption|damage/ ? 'none' : 'XX002',
 		"$p->{name}: vecdb_index_check");

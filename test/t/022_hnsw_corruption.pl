@@ -253,6 +253,7 @@ corrupt('too many TIDs', 'l2', 'chunk', sub { my ($b, $p) = chained($_[0]); my (
 corrupt('chain cut off', 'l2', 'chunk_orphan', sub { my ($b, $p) = chained($_[0]); my $c = nfield($_[0], $b, $p, 'chunk_block'); npoke($_[0], $b, $p, 'chunk_offset', 0); $c });
 corrupt('room for TIDs in the metapage', 'l2', 'tids_room', sub { mpoke($_[0], 'tids_room', 0) });
 corrupt('offset 0', 'l2', 'row_tid', sub { my $f = shift; my ($b, $p) = chained($f); my ($c, $o) = map { nfield($f, $b, $p, $_) } qw(chunk_block chunk_offset); poke($f, $c, CONTENT + ($o - 1) * 136 + 16, 'S3', 0, 0, 0); $c });
+corrupt('offset beyond all', 'l2', 'row_tid', sub { my ($b, $p) = single($_[0]); set_tid($_[0], $b, $p, make_tid(0, 2049)) });
 corrupt('row behind the table', 'l2', 'row_tid', sub { my ($b, $p) = single($_[0]); set_tid($_[0], $b, $p, make_tid(0x7FFFFFFF, 1)) });
 corrupt('TID twice', 'l2', 'row_duplicate', sub { my $f = shift; my ($b, $p) = single($f); my ($b2, $p2) = some_node($f, sub { nfield($f, @_, 'chunk_offset') == 0 && "@_" ne "$b $p" }); set_tid($f, $b2, $p2, get_tid($f, $b, $p)); undef });
 # H9
@@ -327,6 +328,7 @@ for my $p (@pokes)
 	my $want = join '|', $p->{index}, $p->{severity}, $p->{code}, defined $p->{block} ? "$p->{block}|" : '';
 	ok((grep { index($_, $want) == 0 } @got) > 0, "$p->{name}: $p->{code}")
 	  or diag("wanted $want, got:\n" . join("\n", @got));
+	like(join("\n", grep { /row_tid/ } @got), qr/has [1-9]\d* blocks, and offsets are 1 to 2048\./, "$p->{name}: what TIDs there can be") if $p->{code} eq 'row_tid';
 	my $worst = join ' ', @got;
 	is($state{ $p->{index} } // 'none', $p->{severity} eq 'note' && $worst !~ /corruption|damage/ ? 'none' : 'XX002',
 		"$p->{name}: vecdb_index_check");

@@ -262,7 +262,8 @@ spool_row(HnswBuilder *builder, const HnswValue *value, ItemPointer tid)
 
 	if (pg_atomic_exchange_u32(&shared->full, 1) == 0)
 		ereport(NOTICE,
-				(errmsg("hnsw graph no longer fits into maintenance_work_mem after %u tuples",
+				(errmsg("hnsw graph of index \"%s\" no longer fits into maintenance_work_mem after %u tuples",
+						RelationGetRelationName(builder->index),
 						graph_build_count(hnsw_build_graph(builder))),
 				 errdetail("Building will take significantly more time."),
 				 errhint("Increase maintenance_work_mem to speed up builds.")));
@@ -570,7 +571,8 @@ begin_parallel(HnswBuild *build, const HnswBuildShared *plan, int workers)
 	if (!shm_has_room(plan->area.total))
 	{
 		ereport(NOTICE,
-				(errmsg("hnsw index is built without parallel workers"),
+				(errmsg("hnsw index \"%s\" is built without parallel workers",
+						RelationGetRelationName(build->index)),
 				 errdetail("A parallel build needs %zu MB of shared memory, which are not free.",
 						   plan->area.total / (1024 * 1024) + 1),
 				 errhint("Give /dev/shm more room, or lower maintenance_work_mem.")));

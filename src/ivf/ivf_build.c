@@ -615,7 +615,8 @@ begin_parallel(IvfBuild *build, IvfBuildShared *plan, int workers)
 	if (!shm_has_room(plan->area.total))
 	{
 		ereport(NOTICE,
-				(errmsg("%s index is built without parallel workers", ivf_am_name(build->index)),
+				(errmsg("%s index \"%s\" is built without parallel workers",
+						ivf_am_name(build->index), RelationGetRelationName(build->index)),
 				 errdetail("A parallel build needs %zu MB of shared memory, which are not free.",
 						   plan->area.total / (1024 * 1024) + 1),
 				 errhint("Give /dev/shm more room, or lower maintenance_work_mem.")));
@@ -1119,8 +1120,8 @@ build_untrained(IvfBuild *build, IndexBuildResult *result)
 /*
  * Say of an index that VACUUM will have to train, as there is too little to learn from:
  * fewer rows than lists that were asked for, or so few that it has one list, which is the same whether
- * there are any or none.  pgvector's words, which tools that create the index first know; but not its
- * advice, to drop the index until there are rows.
+ * there are any or none.  pgvector's words, and which index, as a migration may create many; but not
+ * pgvector's advice, to drop the index until there are rows.
  */
 static void
 notice_little_data(Relation index, const IvfSample *sample)
@@ -1133,7 +1134,8 @@ notice_little_data(Relation index, const IvfSample *sample)
 	if (sample->n > 0 && enough)
 		return;
 	ereport(NOTICE,
-			(errmsg("%s index created with little data", ivf_am_name(index)),
+			(errmsg("%s index \"%s\" created with little data",
+					ivf_am_name(index), RelationGetRelationName(index)),
 			 sample->n > 0 && option != OPTION_UNSET ?
 			 errdetail("It has %d lists at most, as many as rows, until VACUUM, or autovacuum, meets enough rows.", sample->n) :
 			 errdetail("It has one list, which is read whole, until VACUUM, or autovacuum, meets enough rows."),

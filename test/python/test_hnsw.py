@@ -242,3 +242,14 @@ def test_index_before_the_rows(connection, rng):
         ids = ids_of(connection, "SELECT id FROM t ORDER BY v <=> %b LIMIT 10", query)
         recalls.append(recall(ids, METHODS["cosine_distance"](rows.astype(float), query.astype(float))))
     assert np.mean(recalls) >= 0.95
+
+
+def test_notice_of_too_little_memory(connection):
+    """What CREATE INDEX says of memory that does not hold the graph names the index: a client may create many."""
+    notices = []
+    connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    connection.execute("SET LOCAL maintenance_work_mem = '1MB'")
+    connection.execute("CREATE TABLE much AS SELECT i AS id, array_fill(i::real, ARRAY[64])::vector(64) AS v FROM generate_series(1, 3000) i")
+    connection.execute("CREATE INDEX much_v ON much USING hnsw (v vector_l2_ops)")
+    assert len(notices) == 1
+    assert notices[0].startswith('hnsw graph of index "much_v" no longer fits into maintenance_work_mem after ')

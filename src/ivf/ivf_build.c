@@ -1122,6 +1122,9 @@ build_untrained(IvfBuild *build, IndexBuildResult *result)
  * fewer rows than lists that were asked for, or so few that it has one list, which is the same whether
  * there are any or none.  pgvector's words, and which index, as a migration may create many; but not
  * pgvector's advice, to drop the index until there are rows.
+ *
+ * Not when a commit empties a temporary table (ON COMMIT DELETE ROWS), which builds its indexes anew each
+ * time: a command has a snapshot active, a commit has none any more.
  */
 static void
 notice_little_data(Relation index, const IvfSample *sample)
@@ -1131,7 +1134,7 @@ notice_little_data(Relation index, const IvfSample *sample)
 	bool		enough = option == OPTION_UNSET ? sample->rows >= IVF_FEW_ROWS :
 		sample->n >= option || sample->n == sample->max_n;
 
-	if (sample->n > 0 && enough)
+	if ((sample->n > 0 && enough) || !ActiveSnapshotSet())
 		return;
 	ereport(NOTICE,
 			(errmsg("%s index \"%s\" created with little data",

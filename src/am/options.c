@@ -75,8 +75,10 @@ add_ivf_options(relopt_kind kind)
 
 /*
  * Search options may change while scans run (each reads them once, when it
- * starts), hence the weak lock; "lists", "quantizer", "bits", "m" and "codes"
- * take effect with the next REINDEX.
+ * starts), hence the weak lock; "lists", "quantizer", "bits", "m", "ef_construction",
+ * "codes", and the copies of "rerank", take effect with the next REINDEX, or
+ * training.  Nothing can say so here: who parses options is not told of which
+ * index they are, nor whether it has been built.
  */
 void
 options_init(void)

@@ -37,12 +37,34 @@ INSERT INTO tr SELECT i, v2(i) FROM generate_series(3202, 3300) i;
 DELETE FROM tr WHERE id % 3 = 0;
 VACUUM tr;
 SELECT state('tr_v'), found('tr', '[1,2]');
--- lists of its own choice, which are enough at 4,096 rows
+-- lists of its own choice, of 32 rows at least: as many as a build makes of these rows
 CREATE TABLE own (id int, v vector(300)) WITH (autovacuum_enabled = off);
 CREATE INDEX own_v ON own USING ivfflat (v);
-INSERT INTO own SELECT i, (SELECT array_agg(sin(i * j * 0.01) + i % 10)::vector FROM generate_series(1, 300) j) FROM generate_series(1, 4100) i;
+INSERT INTO own SELECT i, (SELECT array_agg(sin(i * j * 0.01) + i % 10)::vector FROM generate_series(1, 300) j) FROM generate_series(1, 999) i;
+VACUUM own;
+SELECT state('own_v');
+INSERT INTO own SELECT i, (SELECT array_agg(sin(i * j * 0.01) + i % 10)::vector FROM generate_series(1, 300) j) FROM generate_series(1000, 1023) i;
 VACUUM own;
 SELECT state('own_v'), found('own', (SELECT v::text FROM own LIMIT 1));
+CREATE INDEX own_built ON own USING ivfflat (v);
+SELECT state('own_built');
+DROP INDEX own_built;
+INSERT INTO own SELECT i, (SELECT array_agg(sin(i * j * 0.01) + i % 10)::vector FROM generate_series(1, 300) j) FROM generate_series(1024, 4100) i;
+VACUUM own;
+SELECT state('own_v'), found('own', (SELECT v::text FROM own LIMIT 1));
+-- more lists than half fill their pages, or than have 32 rows each: made all the same, and CREATE INDEX says how many would do
+CREATE TABLE few (id int, v vector(3), w vector(300)) WITH (autovacuum_enabled = off);
+INSERT INTO few SELECT i, ARRAY[i % 41, i % 37, i % 43]::real[]::vector, array_fill(sin(i)::real, ARRAY[300])::vector FROM generate_series(1, 1000) i;
+CREATE INDEX few_v ON few USING ivfflat (v) WITH (lists = 7);
+SELECT state('few_v');
+ALTER INDEX few_v SET (lists = 6);
+REINDEX INDEX few_v;
+CREATE INDEX few_w ON few USING ivfflat (w) WITH (lists = 32);
+CREATE INDEX few_codes ON few USING ivfpq (w) WITH (lists = 32, quantizer = pq, m = 75, bits = 8);
+CREATE INDEX few_31 ON few USING ivfflat (w) WITH (lists = 31);
+CREATE INDEX few_1 ON few USING ivfflat (w) WITH (lists = 1) WHERE id < 10;
+CREATE INDEX few_2 ON few USING ivfflat (w) WITH (lists = 2) WHERE id < 10;
+DROP TABLE few;
 -- inner product and cosine, rows of several pages
 CREATE TABLE long (id int, v vector(2100)) WITH (autovacuum_enabled = off);
 CREATE INDEX long_v ON long USING ivfflat (v) WITH (lists = 3);

@@ -45,6 +45,8 @@ DECLARE
 	faults text;
 	copies float;
 BEGIN
+	-- few rows for 16 lists
+	PERFORM set_config('client_min_messages', 'warning', true);
 	CREATE TABLE q (id serial, v vector);
 	EXECUTE format('ALTER TABLE q ALTER v TYPE vector(%s)', dims);
 	INSERT INTO q (v) SELECT grouped(i, dims, far) FROM generate_series(1, rows) i;

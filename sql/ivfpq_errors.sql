@@ -67,7 +67,9 @@ SELECT name, setting, boot_val, min_val, max_val, enumvals, context FROM pg_sett
 -- which of them rules: session, index, database
 CREATE TABLE few (id int, v vector(3));
 INSERT INTO few SELECT i, ARRAY[i, i % 7, i % 5]::real[]::vector FROM generate_series(1, 300) i;
+SET client_min_messages = warning;
 CREATE INDEX few_v ON few USING ivfpq (v) WITH (lists = 10, probes = 3);
+RESET client_min_messages;
 SELECT metric, value FROM vecdb_index_stats('few_v') WHERE metric IN ('probes', 'lists', 'target_recall');
 SET ivfpq.probes = 5;
 SELECT metric, value FROM vecdb_index_stats('few_v') WHERE metric = 'probes';

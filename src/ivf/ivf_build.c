@@ -1118,6 +1118,30 @@ build_untrained(IvfBuild *build, IndexBuildResult *result)
 }
 
 /*
+ * Say where more lists were asked for than the rows are good for.  A list that fills half of its page
+ * passes: the last page of any list is half empty on average.
+ */
+static void
+notice_few_rows(Relation index, const IvfSample *sample)
+{
+	int			option = ivf_option_lists(index);
+	int			half_page = sample->rows_per_page / 2;
+	int			most = ivf_most_lists(sample->best_rows, half_page);
+
+	if (option == OPTION_UNSET || option <= most)
+		return;
+	ereport(NOTICE,
+			(errmsg("%s index \"%s\" created with few rows for its lists",
+					ivf_am_name(index), RelationGetRelationName(index)),
+			 half_page > IVF_LIST_ROWS ?
+			 errdetail("About %.0f rows in %d lists are %.1f each; each list takes a page at least, which holds %d.",
+					   sample->best_rows, option, sample->best_rows / option, sample->rows_per_page) :
+			 errdetail("About %.0f rows in %d lists are %.1f each; a list should have %d, for its centroid to tell where rows are.",
+					   sample->best_rows, option, sample->best_rows / option, IVF_LIST_ROWS),
+			 errhint("Unless many more rows will come, set lists to %d at most, or leave it unset, and REINDEX.", most)));
+}
+
+/*
  * Say of an index that VACUUM will have to train, as there is too little to learn from:
  * fewer rows than lists that were asked for, or so few that it has one list, which is the same whether
  * there are any or none.  pgvector's words, and which index, as a migration may create many; but not
@@ -1134,8 +1158,13 @@ notice_little_data(Relation index, const IvfSample *sample)
 	bool		enough = option == OPTION_UNSET ? sample->rows >= IVF_FEW_ROWS :
 		sample->n >= option || sample->n == sample->max_n;
 
-	if ((sample->n > 0 && enough) || !ActiveSnapshotSet())
+	if (!ActiveSnapshotSet())
 		return;
+	if (sample->n > 0 && enough)
+	{
+		notice_few_rows(index, sample);
+		return;
+	}
 	ereport(NOTICE,
 			(errmsg("%s index \"%s\" created with little data",
 					ivf_am_name(index), RelationGetRelationName(index)),

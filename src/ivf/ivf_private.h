@@ -230,12 +230,16 @@ extern void ivf_copy_prefetch(Relation index, const IvfLayout *layout, const Ivf
 #define IVF_TRAIN_ROWS		16384
 /* With fewer rows one list read whole is as quick, and the centroids would be poor */
 #define IVF_FEW_ROWS		1000
+/* Of fewer rows a list's centroid says little about those to come */
+#define IVF_LIST_ROWS		32
 
 /* ivf_sample.c: what a build learns before it begins */
 typedef struct IvfSample
 {
 	double		rows;			/* of the whole table, estimated */
+	double		best_rows;		/* the same, by all blocks of the sample */
 	int			lists;			/* to make; 0: born empty, one list */
+	int			rows_per_page;
 	int			n;				/* sampled values */
 	int			max_n;
 	float	   *values;			/* n * dims; unit length unless the metric is L2 */
@@ -244,6 +248,7 @@ typedef struct IvfSample
 extern void ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 							Metric metric, int dims, const Codec *codec,
 							Size memory, IvfSample *sample);
+extern int	ivf_most_lists(double rows, int rows_to_fill);
 extern int	ivf_choose_lists(double rows, int rows_per_page, bool codes);
 extern int	ivf_codec_rows(const Codec *codec);
 extern int	ivf_sample_size(int lists, double rows, int dims, int codec_rows, Size memory);

@@ -67,6 +67,16 @@ sample_value(void *arg, Datum value, int place)
 }
 
 /*
+ * How many lists so many rows can do with: each should have IVF_LIST_ROWS, and fill
+ * the pages it takes, of which it has one at least.
+ */
+int
+ivf_most_lists(double rows, int rows_to_fill)
+{
+	return (int) Min(Max(rows / Max(IVF_LIST_ROWS, rows_to_fill), 1), IVF_MAX_LISTS);
+}
+
+/*
  * Lists for a table of that many rows, when nobody said: 2 * sqrt(rows), which
  * read a fifth to a third less at equal recall than sqrt(rows) (README.md);
  * from a million rows on no more than there, until sqrt(rows) are more, since
@@ -80,8 +90,7 @@ ivf_choose_lists(double rows, int rows_per_page, bool codes)
 
 	if (rows < IVF_FEW_ROWS)
 		return rows > 0 ? 1 : 0;
-	lists = Min(lists, rows / ((codes ? 1 : 2) * Max(rows_per_page, 1)));
-	return (int) Min(Max(rint(lists), 1), IVF_MAX_LISTS);
+	return (int) Min(rint(lists), ivf_most_lists(rows, (codes ? 1 : 2) * rows_per_page));
 }
 
 /* Rows that a codec wants in the sample: to learn from, and to measure its errors on. */
@@ -142,14 +151,14 @@ ivf_sample_rows(Relation heap, Relation index, IndexInfo *indexInfo,
 	if (sample->rows == 0)
 		return;
 
+	sample->rows_per_page = ivf_rows_per_page(ivf_row_size(dims, metric, codec), codec != NULL);
 	sample->lists = option != OPTION_UNSET ? option :
-		ivf_choose_lists(sample->rows,
-						 ivf_rows_per_page(ivf_row_size(dims, metric, codec), codec != NULL),
-						 codec != NULL);
+		ivf_choose_lists(sample->rows, sample->rows_per_page, codec != NULL);
 	if (codec != NULL)
 		codec_rows = ivf_codec_rows(codec);
 	sample->max_n = ivf_sample_size(sample->lists, sample->rows, dims, codec_rows, memory);
 	sample->values = palloc_extended(sizeof(float) * dims * sample->max_n, MCXT_ALLOC_HUGE);
 
 	sample->n = sample_take(heap, index, indexInfo, sample->max_n, sample_value, &state, &rows);
+	sample->best_rows = rows.rows;
 }

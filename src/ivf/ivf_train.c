@@ -44,9 +44,6 @@
 #include "quant/kmeans.h"
 #include "quant/random.h"
 
-/* When to train first: with IVF_FEW_ROWS, and so many for each list, or the centroids are poor. */
-#define TRAIN_ROWS_PER_LIST	32
-
 /*
  * When to train anew: grown to so many times the rows, or the lists grown so much
  * more unequal.  README.md has the measurement.
@@ -737,7 +734,12 @@ wanted_lists(Relation index, const IvfMetaPageData *meta)
 		ivf_choose_lists((double) meta->rows, ivf_rows_per_page(meta->row_size, codes), codes);
 }
 
-/* Do the rows ask for lists, or new ones?  VACUUM has just counted them. */
+/*
+ * Do the rows ask for lists, or new ones?  VACUUM has just counted them.  The first lists wait
+ * for IVF_LIST_ROWS each, which those of ivf_choose_lists() always have; until then one list
+ * serves, exactly.  CREATE INDEX, which nobody runs again, makes as many as it is told (and says so),
+ * and where there are lists, new ones of as few rows are no worse.
+ */
 static bool
 is_due(Relation index, const IvfMetaPageData *meta, int wanted)
 {
@@ -747,7 +749,7 @@ is_due(Relation index, const IvfMetaPageData *meta, int wanted)
 	if (wanted < 2 || meta->rows < IVF_FEW_ROWS)
 		return false;
 	if (meta->generation == 0)
-		return meta->rows >= (uint64) wanted * TRAIN_ROWS_PER_LIST;
+		return meta->rows >= (uint64) wanted * IVF_LIST_ROWS;
 	if (meta->rows >= Max(meta->rows_at_build, 1) * RETRAIN_GROWTH)
 		return true;
 	if (meta->lists < 2)
@@ -784,7 +786,7 @@ may_begin(const IvfTraining *training, int wanted)
 			ereport(NOTICE,
 					(errmsg("%s index \"%s\" was not trained: %d lists want %d rows each, and there are " UINT64_FORMAT " rows",
 							ivf_am_name(index), RelationGetRelationName(index), wanted,
-							TRAIN_ROWS_PER_LIST, meta->rows),
+							IVF_LIST_ROWS, meta->rows),
 					 errhint("Set lists to fewer, or load more rows, and VACUUM the table again.")));
 		return false;
 	}

@@ -262,10 +262,10 @@ spool_row(HnswBuilder *builder, const HnswValue *value, ItemPointer tid)
 
 	if (pg_atomic_exchange_u32(&shared->full, 1) == 0)
 		ereport(NOTICE,
-				(errmsg("hnsw graph of index \"%s\" no longer fits into maintenance_work_mem after %u tuples",
-						RelationGetRelationName(builder->index),
+				(errmsg("hnsw graph no longer fits into maintenance_work_mem after %u tuples",
 						graph_build_count(hnsw_build_graph(builder))),
-				 errdetail("Building will take significantly more time."),
+				 errdetail("Building will take significantly more time (index \"%s\").",
+						   RelationGetRelationName(builder->index)),
 				 errhint("Increase maintenance_work_mem to speed up builds.")));
 	if (builder->spool == NULL)
 		builder->spool = BufFileCreateTemp(false);

@@ -1144,7 +1144,7 @@ notice_few_rows(Relation index, const IvfSample *sample)
 /*
  * Say of an index that VACUUM will have to train, as there is too little to learn from:
  * fewer rows than lists that were asked for, or so few that it has one list, which is the same whether
- * there are any or none.  pgvector's words, and which index, as a migration may create many; but not
+ * there are any or none.  pgvector's words, which tools know, and behind them which index, as a migration may create many; but not
  * pgvector's advice, to drop the index until there are rows.
  *
  * Not when a commit empties a temporary table (ON COMMIT DELETE ROWS), which builds its indexes anew each
@@ -1166,11 +1166,12 @@ notice_little_data(Relation index, const IvfSample *sample)
 		return;
 	}
 	ereport(NOTICE,
-			(errmsg("%s index \"%s\" created with little data",
-					ivf_am_name(index), RelationGetRelationName(index)),
+			(errmsg("%s index created with little data", ivf_am_name(index)),
 			 sample->n > 0 && option != OPTION_UNSET ?
-			 errdetail("It has %d lists at most, as many as rows, until VACUUM, or autovacuum, meets enough rows.", sample->n) :
-			 errdetail("It has one list, which is read whole, until VACUUM, or autovacuum, meets enough rows."),
+			 errdetail("Index \"%s\" has %d lists at most, as many as rows, until VACUUM, or autovacuum, meets enough rows.",
+					   RelationGetRelationName(index), sample->n) :
+			 errdetail("Index \"%s\" has one list, which is read whole, until VACUUM, or autovacuum, meets enough rows.",
+					   RelationGetRelationName(index)),
 			 errhint("After loading data, VACUUM the table.")));
 }
 

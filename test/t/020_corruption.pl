@@ -237,7 +237,7 @@ corrupt('TID of a NULL', 'l2', 'heap_unexpected', sub { my $b = filled_list($_[0
 corrupt('TID of a removed row', 'l2', 'heap_unused', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 2)); $b });
 corrupt('TID behind the line pointers', 'l2', 'heap_unused', sub { my $b = filled_list($_[0]); set_tid($_[0], $b, 1, make_tid(0, 290)); $b });
 
-# ivfpq: rq has 271 rows a page, whose factors begin at 1628 and codes at 3796; pq has codebooks
+# ivfpq: rq has 369 rows a page, whose factors begin at 2216 and codes at 5168; pq has codebooks
 sub codes { my $f = shift; return first_block($f, sub { kind($f, $_[0]) == LIST && (u32($f, $_[0], $op{rows}) & 0xFFFF) > 1 }) }
 corrupt('bits of the codes', 'rq', 'meta', sub { poke($_[0], 0, $meta{code_bits}, 'S', 3); 0 });
 corrupt('NaN as error of first planes', 'rq', 'meta', sub { poke($_[0], 0, $meta{first_error}, 'L', 0x7FC00000); 0 });
@@ -247,12 +247,12 @@ corrupt('NaN as quantisation error', 'rq', 'meta', sub { poke($_[0], 0, $meta{qu
 corrupt('retired lists without a codec', 'rq', 'meta', sub { poke($_[0], 0, $meta{retired_xid}, 'L', 7); 0 });
 corrupt('retired lists with rows of another size', 'rq', 'meta', sub { poke($_[0], 0, $meta{retired_xid}, 'L', 7); poke($_[0], 0, $meta{retired_codec}, 'S', 2); poke($_[0], 0, $meta{retired_row_size}, 'L', 9); 0 });
 corrupt('codebooks behind the end', 'pq', 'meta', sub { poke($_[0], 0, $meta{code} + 4, 'L', 4_000_000); 0 });
-corrupt('rows that do not fit', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, $op{rows}, 'S', 272); $b });
+corrupt('rows that do not fit', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, $op{rows}, 'S', 370); $b });
 corrupt('unknown flag of a page of codes', 'rq', 'page_flags', sub { my $b = codes($_[0]); poke($_[0], $b, $op{flags}, 'S', 4); $b });
 corrupt('codes cut off', 'rq', 'page_content', sub { my $b = codes($_[0]); poke($_[0], $b, 12, 'S', CONTENT + 3000); $b });
-corrupt('NaN as factor', 'rq', 'row_factors', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 1628, 'L', 0x7FC00000); $b });
-corrupt('one bit of a factor', 'rq', 'heap_value', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 1632, 'L', u32($_[0], $b, CONTENT + 1632) ^ 1); $b });
-corrupt('one bit of a code', 'rq', 'heap_value', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 3796 + 16, 'L', u32($_[0], $b, CONTENT + 3796 + 16) ^ 1); $b });
+corrupt('NaN as factor', 'rq', 'row_factors', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 2216, 'L', 0x7FC00000); $b });
+corrupt('one bit of a factor', 'rq', 'heap_value', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 2220, 'L', u32($_[0], $b, CONTENT + 2220) ^ 1); $b });
+corrupt('one bit of a code', 'rq', 'heap_value', sub { my $b = codes($_[0]); poke($_[0], $b, CONTENT + 5168 + 16, 'L', u32($_[0], $b, CONTENT + 5168 + 16) ^ 1); $b });
 corrupt('codes exchanged', 'rq', 'heap_value', sub { my $b = codes($_[0]); my ($x, $y) = map { substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6 * $_, 6) } 0, 1; substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 12) = $y . $x; $b });
 corrupt('TID of a code twice', 'rq', 'row_duplicate', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT + 6, 6) = substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6); $b });
 corrupt('offset 0 of a code', 'rq', 'row_tid', sub { my $b = codes($_[0]); substr($_[0]->{data}, $b * BLCKSZ + CONTENT, 6) = make_tid(0, 0); $b });
@@ -265,8 +265,8 @@ corrupt('a rotation without one dimension', 'opq', 'page_content', sub { my $f =
 corrupt('a rotation that is not there', 'pq', 'page_content', sub { my $f = shift; poke($f, 0, $meta{codec}, 'S', 4); first_block($f, sub { kind($f, $_[0]) == CODEC }) });
 corrupt('kind of a codebook', 'pq', 'page_kind', sub { my $f = shift; my $b = first_block($f, sub { kind($f, $_[0]) == CODEC }); poke($f, $b, $op{kind}, 'C', LIST); $b });
 
-# rerank = index: the number of the only COPY page ends a page of codes; copies have 24 bytes
-sub copy_link { my ($f, $b) = @_; return CONTENT + used($f, $b) - 4 }
+# rerank = index: the numbers of two COPY pages end a page of codes; copies have 24 bytes, 339 on the first page
+sub copy_link { my ($f, $b) = @_; return CONTENT + used($f, $b) - 8 }
 sub copies_of { my ($f, $b) = @_; return u32($f, $b, copy_link($f, $b)) }
 corrupt('unknown kind of copies', 'rc', 'meta', sub { poke($_[0], 0, $meta{copies}, 'S', 2); 0 });
 corrupt('copies of ivfflat', 'l2', 'meta', sub { poke($_[0], 0, $meta{copies}, 'S', 1); 0 });

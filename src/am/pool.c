@@ -29,12 +29,17 @@
 #include "am/pool.h"
 #include "compat.h"
 
-/* The front that one pass aims at, and how many keys it looks at to get there */
+/*
+ * The front that the first pass aims at, and each further one at twice as many, so that who pops all pays for
+ * few passes; and how many keys it looks at to get there
+ */
 #define POOL_FRONT			32
 #define POOL_SAMPLE			32
 /* up to how many items are sorted by insertion */
 #define POOL_INSERTION		64
 #define POOL_INITIAL_ITEMS	1024
+/* spilled batches, each with memory of its own; of more, small ones become one */
+#define POOL_MAX_RUNS		8
 
 typedef struct PoolItem
 {
@@ -42,12 +47,12 @@ typedef struct PoolItem
 	ItemPointerData tid;
 } PoolItem;
 
-/* A batch's overflow: a finished sort, and its next item. */
+/* A batch's overflow: a finished sort, its next item, and how many come after that. */
 typedef struct PoolRun
 {
 	Tuplesortstate *sort;
 	PoolItem	next;
-	bool		exhausted;
+	uint64		rest;
 } PoolRun;
 
 struct CandidatePool
@@ -61,12 +66,14 @@ struct CandidatePool
 	Size		head;
 	Size		sorted_end;
 	Size		n;
+	Size		front;			/* what the next pass aims at */
 
 	Tuplesortstate *spill;		/* overflow of the batch being added, or NULL */
+	uint64		nspilled;		/* so many items */
 	TupleDesc	tupdesc;		/* (distance, tid); made with the first spill */
 	TupleTableSlot *slot;
 	TupleTableSlot *sort_slot;
-	PoolRun    *runs;
+	PoolRun    *runs;			/* none is used up */
 	int			nruns;
 };
 
@@ -122,6 +129,7 @@ pool_create(Size max_bytes)
 	pool->max_items = Max(max_bytes / sizeof(PoolItem), POOL_INITIAL_ITEMS);
 	pool->max_items = Min(pool->max_items, MaxAllocHugeSize / sizeof(PoolItem));
 	pool->sort_mem = (int) Min(Max(max_bytes / 1024, 64), MAX_KILOBYTES);
+	pool->front = POOL_FRONT;
 	pool->size = POOL_INITIAL_ITEMS;
 	pool->items = palloc(pool->size * sizeof(PoolItem));
 	return pool;
@@ -132,9 +140,11 @@ void
 pool_reset(CandidatePool *pool)
 {
 	pool->head = pool->sorted_end = pool->n = 0;
+	pool->front = POOL_FRONT;
 	if (pool->spill)
 		tuplesort_end(pool->spill);
 	pool->spill = NULL;
+	pool->nspilled = 0;
 	for (int i = 0; i < pool->nruns; i++)
 		tuplesort_end(pool->runs[i].sort);
 	pool->nruns = 0;
@@ -189,6 +199,7 @@ spill_item(CandidatePool *pool, double distance, ItemPointer tid)
 	pool->slot->tts_isnull[1] = false;
 	ExecStoreVirtualTuple(pool->slot);
 	tuplesort_puttupleslot(pool->spill, pool->slot);
+	pool->nspilled++;
 }
 
 void
@@ -224,6 +235,7 @@ pool_add(CandidatePool *pool, double distance, ItemPointer tid)
 	item->tid = *tid;
 }
 
+/* The run's next item; a run that has none is gone. */
 static void
 advance_run(CandidatePool *pool, PoolRun *run)
 {
@@ -231,11 +243,30 @@ advance_run(CandidatePool *pool, PoolRun *run)
 
 	if (!tuplesort_gettupleslot(run->sort, true, false, pool->sort_slot, NULL))
 	{
-		run->exhausted = true;
+		tuplesort_end(run->sort);
+		pool->nruns--;
+		memmove(run, run + 1, (pool->runs + pool->nruns - run) * sizeof(PoolRun));
 		return;
 	}
 	run->next.distance = DatumGetFloat8(slot_getattr(pool->sort_slot, 1, &isnull));
 	run->next.tid = *(ItemPointer) DatumGetPointer(slot_getattr(pool->sort_slot, 2, &isnull));
+	run->rest--;
+}
+
+/* What is left of the last run comes to the batch being added. */
+static void
+absorb_run(CandidatePool *pool)
+{
+	PoolRun    *run = &pool->runs[--pool->nruns];
+
+	spill_item(pool, run->next.distance, &run->next.tid);
+	while (tuplesort_gettupleslot(run->sort, true, false, pool->sort_slot, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplesort_puttupleslot(pool->spill, pool->sort_slot);
+	}
+	pool->nspilled += run->rest;
+	tuplesort_end(run->sort);
 }
 
 /* After the last candidate of a batch: what comes next may be among them. */
@@ -246,22 +277,32 @@ pool_end_batch(CandidatePool *pool)
 	if (pool->spill)
 	{
 		MemoryContext old = MemoryContextSwitchTo(pool->context);
+		PoolRun    *run;
+
+		/*
+		 * Runs that are much larger stay as they are, so that an item is
+		 * sorted anew a few times, however many batches there are.
+		 */
+		if (pool->nruns == POOL_MAX_RUNS)
+			do
+				absorb_run(pool);
+			while (pool->nruns > 0 && pool->runs[pool->nruns - 1].rest <= 2 * pool->nspilled);
 
 		tuplesort_performsort(pool->spill);
 		if (pool->runs == NULL)
-			pool->runs = palloc(sizeof(PoolRun));
-		else
-			pool->runs = repalloc(pool->runs, (pool->nruns + 1) * sizeof(PoolRun));
-		pool->runs[pool->nruns].sort = pool->spill;
-		pool->runs[pool->nruns].exhausted = false;
+			pool->runs = palloc(sizeof(PoolRun) * POOL_MAX_RUNS);
+		run = &pool->runs[pool->nruns++];
+		run->sort = pool->spill;
+		run->rest = pool->nspilled;
 		pool->spill = NULL;
-		advance_run(pool, &pool->runs[pool->nruns++]);
+		pool->nspilled = 0;
+		advance_run(pool, run);
 		MemoryContextSwitchTo(old);
 	}
 }
 
 /*
- * Bring the next few dozen candidates to the front and sort them.  A pivot
+ * Bring the next candidates to the front and sort them, at first a few dozen.  A pivot
  * from a small sample makes this one pass with a branch that is nearly always
  * the same; where the sample misleads (few distinct distances), everything
  * that is left is sorted.
@@ -273,7 +314,7 @@ sort_front(CandidatePool *pool)
 	Size		n = pool->n - pool->head;
 	Size		front = 0;
 
-	if (n > 2 * POOL_FRONT)
+	if (n > 2 * pool->front)
 	{
 		PoolItem	sample[POOL_SAMPLE];
 		PoolItem	pivot;
@@ -282,7 +323,7 @@ sort_front(CandidatePool *pool)
 		for (int i = 0; i < POOL_SAMPLE; i++)
 			sample[i] = rest[(n / POOL_SAMPLE) * i];
 		sort_items(sample, POOL_SAMPLE);
-		rank = POOL_SAMPLE * POOL_FRONT / n;
+		rank = POOL_SAMPLE * pool->front / n;
 		pivot = sample[rank];
 
 		for (Size i = 0; i < n; i++)
@@ -301,6 +342,7 @@ sort_front(CandidatePool *pool)
 
 	sort_items(rest, front);
 	pool->sorted_end = pool->head + front;
+	pool->front = Min(2 * pool->front, pool->max_items);
 }
 
 /* Where the nearest candidate is; NULL when there is none.  *from: its run, or NULL. */
@@ -319,7 +361,7 @@ find_nearest(CandidatePool *pool, PoolRun **from)
 	{
 		PoolRun    *run = &pool->runs[i];
 
-		if (!run->exhausted && (best == NULL || item_less(&run->next, best)))
+		if (best == NULL || item_less(&run->next, best))
 		{
 			best = &run->next;
 			*from = run;

@@ -7,7 +7,7 @@
  * it never says beforehand.  So the pool sorts lazily: each time the sorted
  * front is used up, one pass over the rest brings the next few dozen to the
  * front and only these are sorted.  What does not fit the memory given goes
- * to a tuplesort, one for each batch, and is merged while popping.
+ * to a tuplesort, one for each batch, and is merged while popping; there are eight at most.
  *
  * Order: distance ascending, NaN last, equal distances by TID.
  *
@@ -21,7 +21,7 @@
 typedef struct CandidatePool CandidatePool;
 
 /* In the current memory context; max_bytes for candidates in memory, and as
- * much again for each spilled batch. */
+ * much again, or 64 kB, for each spilled batch. */
 extern CandidatePool *pool_create(Size max_bytes);
 extern void pool_reset(CandidatePool *pool);
 extern void pool_free(CandidatePool *pool);

@@ -9,6 +9,12 @@
  * version at most is visible; a row that is not is no row of the answer.  The
  * executor fetches those that are handed out once more.
  *
+ * A search that makes every row exact has them all in hand before the first one goes out, and
+ * one of wide bounds many.  So the heap has the nearest only, in half of the memory, and the others go to
+ * a pool (pool.c), which spills.  Nothing in the pool is nearer than `cut`, nothing in the heap
+ * farther: so the pool is not looked at before the heap is empty, and then its nearest rows
+ * fill half of the heap.
+ *
  * The executor could do some of this: an index that says xs_recheckorderby has it put
  * rows in order by their values.  But some servers (18.6; not 15.20, 17.12) then lose the
  * place of a row that had to wait: its ctid is (4294967295,0), and FOR UPDATE and WHERE CURRENT OF
@@ -21,14 +27,26 @@
 #include <math.h>
 
 #include "access/relscan.h"
+#include "miscadmin.h"
+#include "utils/float.h"
 #include "utils/memutils.h"
 
 #include "am/exact.h"
 #include "am/fetch.h"
 #include "am/heap.h"
+#include "am/pool.h"
 #include "compat.h"
 
 #define INITIAL_ITEMS	256
+/* of so many rows the middle one says which are the nearer half */
+#define CUT_SAMPLE		64
+
+/*
+ * The pool keeps one number for each row.  Of a row with two bounds that is the lower one, and its TID
+ * has this mark in the offset, as no TID has; its upper bound is forgotten.
+ */
+#define BOUNDS_MARK		(1 << 15)
+StaticAssertDecl(MaxOffsetNumber < BOUNDS_MARK, "no TID looks like one of a row with bounds");
 
 typedef struct ExactItem
 {
@@ -47,15 +65,24 @@ struct ExactRows
 	ExactItem  *items;
 	Size		size;
 	Size		n;
+	Size		max_items;
+
+	/* the rows that have no place there, if there are any */
+	Size		max_spilled_bytes;	/* of the pool in memory */
+	CandidatePool *spilled;		/* made when it is wanted first */
+	uint64		nspilled;
+	ExactItem	cut;			/* see above; while there are some */
 };
 
-/* In the current memory context. */
 ExactRows *
-exact_create(void)
+exact_create(Size max_bytes)
 {
 	ExactRows  *rows = palloc0(sizeof(ExactRows));
 
 	rows->context = CurrentMemoryContext;
+	rows->max_items = Max(max_bytes / 2 / sizeof(ExactItem), INITIAL_ITEMS);
+	rows->max_items = Min(rows->max_items, MaxAllocHugeSize / sizeof(ExactItem));
+	rows->max_spilled_bytes = max_bytes / 2;
 	rows->size = INITIAL_ITEMS;
 	rows->items = palloc(sizeof(ExactItem) * rows->size);
 	return rows;
@@ -74,13 +101,19 @@ void
 exact_reset(ExactRows *rows)
 {
 	rows->n = 0;
+	rows->nspilled = 0;
+	if (rows->spilled)
+		pool_reset(rows->spilled);
 	exact_let_go(rows);
 }
 
-/* The scan ends; memory is its context's. */
+/* The scan ends; memory is its context's, but files are not. */
 void
 exact_free(ExactRows *rows)
 {
+	if (rows->spilled)
+		pool_free(rows->spilled);
+	rows->spilled = NULL;
 	if (rows->fetching)
 		fetch_end(&rows->fetch);
 	rows->fetching = false;
@@ -153,31 +186,126 @@ nearer(const ExactItem *a, const ExactItem *b)
 							  unconstify(ItemPointerData *, &b->tid)) < 0;
 }
 
-/* Put a row into the heap, whose distance is between two bounds; both the same: is that. */
-void
-exact_put(ExactRows *rows, double low, double high, ItemPointer tid)
+/* For qsort: nearer first */
+static int
+item_cmp(const void *pa, const void *pb)
 {
-	ExactItem	item = {low, high, *tid};
+	const ExactItem *a = pa;
+	const ExactItem *b = pb;
+
+	return nearer(a, b) ? -1 : nearer(b, a) ? 1 : 0;
+}
+
+/* A row that has no place in the heap */
+static void
+spill_row(ExactRows *rows, const ExactItem *item)
+{
+	ItemPointerData tid = item->tid;
+
+	if (item->high != item->distance && !isnan(item->high))
+		ItemPointerSetOffsetNumber(&tid, ItemPointerGetOffsetNumberNoCheck(&tid) | BOUNDS_MARK);
+	pool_add(rows->spilled, item->distance, &tid);
+	rows->nspilled++;
+}
+
+/* Put a row into the heap, where there is room. */
+static void
+put_in_heap(ExactRows *rows, const ExactItem *item)
+{
 	Size		at = rows->n++;
 
-	if (at == rows->size)
-	{
-		rows->size *= 2;
-		rows->items = repalloc_huge(rows->items, sizeof(ExactItem) * rows->size);
-	}
-	while (at > 0 && nearer(&item, &rows->items[(at - 1) / 2]))
+	while (at > 0 && nearer(item, &rows->items[(at - 1) / 2]))
 	{
 		rows->items[at] = rows->items[(at - 1) / 2];
 		at = (at - 1) / 2;
 	}
-	rows->items[at] = item;
+	rows->items[at] = *item;
 }
 
-/* Bounds of the row with the least lower one */
-bool
-exact_nearest(const ExactRows *rows, double *low, double *high)
+/* The heap is full: make it larger, or leave about the nearer half of its rows there. */
+static void
+make_room(ExactRows *rows)
 {
-	if (rows->n == 0)
+	ExactItem	sample[CUT_SAMPLE];
+	Size		n = rows->n;
+
+	if (rows->size < rows->max_items)
+	{
+		rows->size = Min(2 * rows->size, rows->max_items);
+		rows->items = repalloc_huge(rows->items, sizeof(ExactItem) * rows->size);
+		return;
+	}
+	if (rows->spilled == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(rows->context);
+
+		rows->spilled = pool_create(rows->max_spilled_bytes);
+		MemoryContextSwitchTo(old);
+	}
+	for (int i = 0; i < CUT_SAMPLE; i++)
+		sample[i] = rows->items[(n / CUT_SAMPLE) * i];
+	qsort(sample, CUT_SAMPLE, sizeof(ExactItem), item_cmp);
+	rows->cut = sample[CUT_SAMPLE / 2];
+	rows->n = 0;
+	for (Size i = 0; i < n; i++)
+	{
+		ExactItem	item = rows->items[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (nearer(&item, &rows->cut))
+			put_in_heap(rows, &item);
+		else
+			spill_row(rows, &item);
+	}
+}
+
+/* The heap is empty: the nearest of the other rows come there.  False: there are none. */
+static bool
+refill(ExactRows *rows)
+{
+	ExactItem	item;
+
+	if (rows->nspilled == 0)
+		return false;
+	pool_end_batch(rows->spilled);
+	while (rows->n < rows->size / 2 && pool_pop(rows->spilled, &item.distance, &item.tid))
+	{
+		OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(&item.tid);
+
+		CHECK_FOR_INTERRUPTS();
+		rows->nspilled--;
+		item.high = item.distance;
+		if ((offset & BOUNDS_MARK) != 0)
+		{
+			ItemPointerSetOffsetNumber(&item.tid, offset & ~BOUNDS_MARK);
+			item.high = get_float8_infinity();
+		}
+		put_in_heap(rows, &item);
+	}
+	Assert(rows->n > 0);
+	rows->cut = item;
+	return true;
+}
+
+/* Take a row whose distance is between two bounds; both the same: is that. */
+void
+exact_put(ExactRows *rows, double low, double high, ItemPointer tid)
+{
+	ExactItem	item = {low, high, *tid};
+
+	if (rows->n == rows->size)
+		make_room(rows);
+	if (unlikely(rows->nspilled > 0) && !nearer(&item, &rows->cut))
+		spill_row(rows, &item);
+	else
+		put_in_heap(rows, &item);
+}
+
+/* Bounds of the row with the least lower one; the upper one is Infinity where it was forgotten. */
+bool
+exact_nearest(ExactRows *rows, double *low, double *high)
+{
+	if (rows->n == 0 && !refill(rows))
 		return false;
 	*low = rows->items[0].distance;
 	*high = rows->items[0].high;
@@ -191,7 +319,7 @@ exact_pop(ExactRows *rows, double *low, double *high, ItemPointer tid)
 	ExactItem	last;
 	Size		at = 0;
 
-	if (rows->n == 0)
+	if (rows->n == 0 && !refill(rows))
 		return false;
 	*low = items[0].distance;
 	*high = items[0].high;
@@ -219,5 +347,5 @@ exact_pop(ExactRows *rows, double *low, double *high, ItemPointer tid)
 Size
 exact_count(const ExactRows *rows)
 {
-	return rows->n;
+	return rows->n + rows->nspilled;
 }

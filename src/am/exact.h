@@ -13,7 +13,9 @@
 
 typedef struct ExactRows ExactRows;
 
-extern ExactRows *exact_create(void);
+/* In the current memory context; max_bytes for rows in memory, and half of it, or 64 kB, for each of
+ * up to eight sorts of those beyond. */
+extern ExactRows *exact_create(Size max_bytes);
 extern void exact_reset(ExactRows *rows);
 extern void exact_free(ExactRows *rows);
 extern void exact_let_go(ExactRows *rows);
@@ -22,7 +24,7 @@ extern MemoryContext exact_context(const ExactRows *rows);
 extern double exact_operator_distance(const ExactRows *rows, IndexScanDesc scan, Datum value);
 extern void exact_put(ExactRows *rows, double low, double high, ItemPointer tid);
 extern Size exact_count(const ExactRows *rows);
-extern bool exact_nearest(const ExactRows *rows, double *low, double *high);
+extern bool exact_nearest(ExactRows *rows, double *low, double *high);
 extern bool exact_pop(ExactRows *rows, double *low, double *high, ItemPointer tid);
 
 #endif							/* VECDB_EXACT_H */

@@ -127,7 +127,7 @@ hnswbeginscan(Relation index, int nkeys, int norderbys)
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	state->context = context;
-	state->exact_rows = exact_create();
+	state->exact_rows = exact_create((Size) work_mem * 1024);
 	MemoryContextSwitchTo(old);
 	scan->opaque = state;
 	scan->xs_orderbyvals = palloc0(sizeof(Datum) * Max(norderbys, 1));

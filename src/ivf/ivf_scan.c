@@ -222,7 +222,7 @@ ivfbeginscan(Relation index, int nkeys, int norderbys)
 	state->lists = ivf_order_create();
 	if (ivf_has_codes(index))
 	{
-		state->exact_rows = exact_create();
+		state->exact_rows = exact_create((Size) work_mem * 1024);
 		state->notes = palloc0(sizeof(PlaceNotes));
 		state->notes->unused = NO_PLACE;
 		state->notes->most = (uint32) Min(Max((Size) work_mem * 1024 / 4 / sizeof(IvfPlace),

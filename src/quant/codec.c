@@ -359,9 +359,13 @@ fill_block(const Codec *codec, CodecArea *area)
 	int			loose = area->rows - area->blocks * FASTSCAN_ROWS;
 	size_t		empty = (FASTSCAN_ROWS - loose) * codec->first_size;
 	size_t		each = codec_record_size(codec) - codec->first_size;
-	int			fewer = (int) ((empty + each - 1) / each);
+	int			fewer;
 
-	if (codec->groups > 0 && !codec_has_parts(codec) && loose > fewer && fewer <= area->rows / BLOCK_COST)
+	/* others than rabitq's may have nothing beside that part: each is 0 */
+	if (codec->kind != CODEC_RABITQ || codec->groups == 0)
+		return;
+	fewer = (int) ((empty + each - 1) / each);
+	if (loose > fewer && fewer <= area->rows / BLOCK_COST)
 	{
 		area->rows -= fewer;
 		area->blocks++;

@@ -240,9 +240,10 @@ check(CodecKind kind, const char *name, int dim, int bits, int m, float far, dou
 	codec_bounds(&query, codes, 0, nrows, INFINITY, bound, below);
 	for (int i = 0; i < nrows; i++)
 	{
-		float	   *factors = (float *) record(&codec, i);
+		float		factors[CODEC_MAX_FACTORS];
 		float		one;
 
+		memcpy(factors, record(&codec, i), sizeof(float) * codec.nfactors);
 		codec_bounds(&query, codes, i / 32 * 32, i % 32 + 1, INFINITY, block, below);
 		one = block[i % 32];
 		if (memcmp(&one, &bound[i], sizeof(float)) != 0)

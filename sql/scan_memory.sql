@@ -146,6 +146,28 @@ RESET hnsw.iterative_scan;
 RESET hnsw.scan_mem_multiplier;
 RESET ivfpq.probes;
 
+-- A row that spilled with bounds forgets the upper one, and asks the table for its distance: it does not wait for all rows that may be nearer than infinity.
+CREATE FUNCTION blocks(query text, memory text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	plan json;
+BEGIN
+	PERFORM set_config('work_mem', memory, true), set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true);
+	EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
+	IF plan->0->'Plan'->'Plans'->0->>'Node Type' <> 'Index Scan' THEN
+		RAISE 'no index scan: %', plan;
+	END IF;
+	RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::bigint + (plan->0->'Plan'->>'Shared Read Blocks')::bigint;
+END $$;
+SELECT setseed(0.1);
+CREATE TABLE m64 (id int, v vector(64));
+INSERT INTO m64 SELECT i, random_vector(64) FROM generate_series(1, 20000) i;
+CREATE INDEX m64_v ON m64 USING ivfpq (v vector_l2_ops) WITH (lists = 20, bits = 1, rerank = index, probes = 19);
+ANALYZE m64;
+SELECT format('SELECT id FROM m64 ORDER BY v <-> %L LIMIT 2000', v) AS query FROM m64 WHERE id = 7 \gset
+SELECT blocks(:'query', '64kB') <= 1.05 * blocks(:'query', '4MB') AS few;
+DROP TABLE m64;
+DROP FUNCTION blocks;
+
 RESET work_mem;
 DROP TABLE m, queries;
 DROP FUNCTION random_vector, scan_kilobytes, memory, everything, rescans;

@@ -14,7 +14,7 @@
 typedef struct ExactRows ExactRows;
 
 /* In the current memory context; max_bytes for rows in memory, and half of it, or 64 kB, for each of
- * up to eight sorts of those beyond. */
+ * up to nine sorts of those beyond. */
 extern ExactRows *exact_create(Size max_bytes);
 extern void exact_reset(ExactRows *rows);
 extern void exact_free(ExactRows *rows);

@@ -7,7 +7,8 @@
  * it never says beforehand.  So the pool sorts lazily: each time the sorted
  * front is used up, one pass over the rest brings the next few dozen to the
  * front and only these are sorted.  What does not fit the memory given goes
- * to a tuplesort, one for each batch, and is merged while popping; there are eight at most.
+ * to a tuplesort, one for each batch, and is merged while popping; there are eight at most, and
+ * the one of the batch being added.
  *
  * Order: distance ascending, NaN last, equal distances by TID.
  *

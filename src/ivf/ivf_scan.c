@@ -1389,8 +1389,8 @@ make_exact(IndexScanDesc scan, IvfScanState *state, const ItemPointerData *item)
 /*
  * Take the row with the least bound from those that have a distance, or bounds of it,
  * to hand it out.  Its place is certain where no row that is still to come may be nearer than
- * it can be far, and none of those handed out farther than it can be near; if not, it
- * gets its distance, and false is returned.
+ * it can be far, and none of those handed out farther than it can be near; if not, or where nobody
+ * knows any more how far it can be (exact.c), it gets its distance, and false is returned.
  */
 static bool
 take_nearest(IndexScanDesc scan, IvfScanState *state, ItemPointer tid)
@@ -1402,7 +1402,7 @@ take_nearest(IndexScanDesc scan, IvfScanState *state, ItemPointer tid)
 
 	(void) exact_pop(state->exact_rows, &low, &high, tid);
 	if (!(low == high || isnan(high) ||
-		  (low >= state->greatest_high &&
+		  (!isinf(high) && low >= state->greatest_high &&
 		   !(exact_nearest(state->exact_rows, &next_low, &next_high) && high > next_low))))
 	{
 		put_exact(scan, state, tid);
@@ -1438,9 +1438,13 @@ next_exact(IndexScanDesc scan, IvfScanState *state, ItemPointer tid)
 		}
 		if (exact_nearest(state->exact_rows, &low, &high))
 		{
+			/*
+			 * one whose upper bound was forgotten must not wait for all
+			 * others: its distance tells
+			 */
 			if (!pending ||
 				(state->rerank_k > 0 ? exact_count(state->exact_rows) >= (Size) state->rerank_k :
-				 high <= bound_distance(state, bound)))
+				 (isinf(high) ? low : high) <= bound_distance(state, bound)))
 			{
 				CHECK_FOR_INTERRUPTS();
 				if (take_nearest(scan, state, tid))

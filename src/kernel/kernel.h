@@ -230,7 +230,7 @@ typedef struct KernelTable
 	 *
 	 * code_fit: for three steps, how well u fits r: (sum u r)^2 / (sum u u),
 	 * u being +-(2 level + 1) where level is |r| * inverse, at most top (1 or
-	 * 7), cut to an integer.  Float lanes.
+	 * 7), cut to an integer.  Float lanes.  Here dims may be any multiple of 16.
 	 *
 	 * code_make: the code of bits planes of dims / 8 bytes, and sum u r and
 	 * sum u c. inverse is for bits > 1; 0 <= |r| * inverse < infinity.

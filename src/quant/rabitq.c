@@ -36,9 +36,12 @@ to_factor(double value)
 	return value > -FACTOR_LIMIT ? (float) value : (float) -FACTOR_LIMIT;
 }
 
-/* 1 / the best of a few steps around what is best for normal values */
+/*
+ * 1 / the best of a few steps around what is best for normal values.  What is behind `filled` would speak
+ * for small steps, as its levels are +-1 whatever the step.
+ */
 static float
-choose_step(const float *x, const float *c, int code_dims, int filled, int bits, double rr)
+choose_step(const float *x, const float *c, int filled, int bits, double rr)
 {
 	static const double steps[2][3] = {
 		{0.92, 1.0, 1.08},		/* 2 bits */
@@ -55,7 +58,7 @@ choose_step(const float *x, const float *c, int code_dims, int filled, int bits,
 
 		inverse[s] = exact < FLT_MAX ? (float) exact : FLT_MAX;
 	}
-	kernel->code_fit(x, c, code_dims, inverse, bits == 2 ? 1.0f : 7.0f, fit);
+	kernel->code_fit(x, c, (filled + 15) / 16 * 16, inverse, bits == 2 ? 1.0f : 7.0f, fit);
 	for (int s = 0; s < 3; s += 2)
 		if (fit[s] > fit[best])
 			best = s;
@@ -105,7 +108,7 @@ rabitq_encode_filled(const float *x, const float *c, const float *mean, int padd
 		return;
 	}
 	kernel->code_make(x, c, code_dims, bits,
-					  bits > 1 && coded_rr > 0 ? choose_step(x, c, code_dims, filled, bits, coded_rr) : 0,
+					  bits > 1 && coded_rr > 0 ? choose_step(x, c, filled, bits, coded_rr) : 0,
 					  code, &ur, &uc);
 
 	/* |coded r|^2 / <u, coded r> times the whole over the coded of |r|^2 */

@@ -35,15 +35,34 @@ my %work = (
 	'delete and vacuum' => qq{DELETE FROM t WHERE id % 3 = 0; VACUUM t},
 	'check' => "SELECT vecdb_index_check('t_v', true) FROM generate_series(1, 50)");
 
+my $drop = 'DROP INDEX IF EXISTS c_serial, c_parallel, c_disk, c_concurrent';
+my $restore = "DELETE FROM t WHERE id > 20000; DELETE FROM long WHERE id > 40; VACUUM t; VACUUM long;
+	INSERT INTO t SELECT i, v FROM generate_series(1, 20000) i JOIN (SELECT row_number() OVER () AS n, v FROM pool) p ON n = i % 1000 + 1 WHERE NOT EXISTS (SELECT FROM t WHERE id = i)";
+
+# How long each takes when nobody interrupts it, up to a second, so that it is interrupted in its midst on any machine
+my %seconds;
+my $start = time();
+$node->safe_psql('postgres', 'SELECT');
+my $connecting = time() - $start;
+foreach my $kind (sort keys %work)
+{
+	$start = time();
+	$node->psql('postgres', join(";\n", "SET statement_timeout = '1s'", split(/;\s*/, $work{$kind})), on_error_die => 0);
+	$seconds{$kind} = time() - $start - $connecting;
+	$seconds{$kind} = 0.02 if $seconds{$kind} < 0.02;
+	$node->safe_psql('postgres', $drop);
+}
+$node->safe_psql('postgres', $restore);
+
 my $interrupted = 0;
 foreach my $round (1 .. 3)
 {
 	foreach my $kind (sort keys %work)
 	{
 		my $way = (qw(pg_cancel_backend pg_terminate_backend statement_timeout))[ ($round + length $kind) % 3 ];
-		# from the first milliseconds to the midst
-		my $delay = $round == 1 ? 0.02 + rand(0.1) : 0.05 + rand(0.7);
-		my $ms = int(1000 * $delay);
+		# from the first milliseconds to the midst, and the end
+		my $delay = $seconds{$kind} * ($round == 1 ? 0.02 + rand(0.1) : 0.05 + rand(0.8));
+		my $ms = int(1000 * $delay) + 1;
 		my $app = "work $round $kind";
 		my $script = "SET application_name = '$app';\nINSERT INTO begun VALUES ('$app');\n" . ($way eq 'statement_timeout' ? "SET statement_timeout = $ms;\n" : '');
 		$script .= join(";\n", split(/;\s*/, $work{$kind})) . ";\n";
@@ -62,7 +81,7 @@ foreach my $round (1 .. 3)
 		$interrupted++ if $err ne '';
 		like($err, qr/^$|canceling statement due to (user request|statement timeout)$|terminating connection due to administrator command(\n.*server closed.*)?$/m,
 			"$kind, $way after $ms ms: " . ($err eq '' ? 'was done before' : 'a clean end') . $took);
-		$node->safe_psql('postgres', 'DROP INDEX IF EXISTS c_serial, c_parallel, c_disk, c_concurrent');
+		$node->safe_psql('postgres', $drop);
 	}
 	# a worker ends a moment after its leader
 	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'parallel worker' OR application_name ~ '^work'"),
@@ -70,12 +89,12 @@ foreach my $round (1 .. 3)
 	my @files = grep { -f } map { glob($node->data_dir . "/base/pgsql_tmp/$_") } ('*', '*/*');
 	is("@files", '', "round $round: no temporary file is left");
 	sound($node, "round $round");
-	$node->safe_psql('postgres', "DELETE FROM t WHERE id > 20000; DELETE FROM long WHERE id > 40; VACUUM t; VACUUM long;
-		INSERT INTO t SELECT i, v FROM generate_series(1, 20000) i JOIN (SELECT row_number() OVER () AS n, v FROM pool) p ON n = i % 1000 + 1 WHERE NOT EXISTS (SELECT FROM t WHERE id = i)");
+	$node->safe_psql('postgres', $restore);
 	same_answers($node, 't', $dims, 1, "round $round", classes => [ $OPCLASSES[0] ]);
 	same_answers($node, 'long', 6000, 1, "round $round", classes => [ $OPCLASSES[0] ]);
 }
-cmp_ok($interrupted, '>', 3 * keys(%work) / 2, "$interrupted of " . 3 * keys(%work) . ' were interrupted');
+# A time-out comes in time; a signal, which takes two connections, may be late for what is short.
+cmp_ok($interrupted, '>', 3 * keys(%work) / 4, "$interrupted of " . 3 * keys(%work) . ' were interrupted');
 
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_index WHERE NOT indisvalid"), '0', 'no invalid index is left');
 clean_log($node, 'interrupts');

@@ -738,7 +738,6 @@ run_picked(const PlaneQuery *query, int bits, size_t plane_size, const uint8_t *
 		for (int k = 0; k < 4; k++)
 		{
 			const uint8_t *row = rows + (size_t) picked[i + (k < rest ? k : 0)] * row_size;
-
 			__m512i		planes = _mm512_maskz_loadu_epi8(bytes, row);
 
 			planes = _mm512_permutexvar_epi8(apart, planes);

@@ -202,12 +202,6 @@ rabitq_code_normsq(const uint8_t *code, int code_dims, int bits)
 }
 
 void
-rabitq_dots(const RabitqQuery *query, const uint8_t *codes, int n, int32_t *dots)
-{
-	query->table->code_dot(query->mem, query->code_dims, 1, codes, n, dots);
-}
-
-void
 rabitq_dots_picked(const RabitqQuery *query, int bits, size_t plane_size,
 				   const uint8_t *rows, size_t row_size, const int32_t *picked,
 				   int n, int32_t *dots)

@@ -111,17 +111,10 @@ extern void rabitq_estimate(const RabitqQuery *query, float base,
 extern double rabitq_code_normsq(const uint8_t *code, int code_dims, int bits);
 
 /*
- * <u, levels> of n contiguous codes of 1 bit, or of planes of a code of several
- * bits, each taken for a code of 1 bit: u of a code is 2^(bits - 1) times that of its
- * plane 0, plus half as much times that of plane 1, and so on.
- */
-extern void rabitq_dots(const RabitqQuery *query, const uint8_t *codes, int n,
-						int32_t *dots);
-
-/*
- * The same of codes of `bits` planes in rows picked from an array, taken for codes of as many bits: row picked[i]
- * starts at rows + picked[i] * row_size, and has planes of plane_size bytes, for as many dimensions; the query must be 0 in
- * the others (rabitq_query_prepare_filled()).
+ * <u, levels> of codes of `bits` planes in rows picked from an array, or of planes of larger codes, taken for codes of as
+ * many bits: u of a code of b bits is 2^(b - 1) times that of its plane 0, taken for a code of 1 bit, plus that of the
+ * code that the planes behind it are.  Row picked[i] starts at rows + picked[i] * row_size, and has planes of plane_size bytes, for
+ * as many dimensions; the query must be 0 in the others (rabitq_query_prepare_filled()).
  */
 extern void rabitq_dots_picked(const RabitqQuery *query, int bits, size_t plane_size,
 							   const uint8_t *rows, size_t row_size,
